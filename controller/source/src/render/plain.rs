@@ -1,0 +1,64 @@
+//! Plain manifests: rendered by kustomize as well, so that types come from one reader, in slices.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::RenderError;
+use super::workspace::Build;
+use crate::error::quoted;
+use crate::tree::SourceTree;
+use crate::yaml::{YamlLimits, documents};
+
+/// Two files are what a duplicate takes.
+const MAX_NAMED_FILES: usize = 2;
+
+/// The builds that make up a plain tree. `counts` has the number of documents of each file; empty ones are left out.
+pub(super) fn builds(tree: &SourceTree, counts: &BTreeMap<String, usize>, slice_documents: usize) -> Vec<Build> {
+    let mut builds = Vec::new();
+    let mut resources = Vec::new();
+    let mut size = 0;
+    let mut finish = |resources: &mut Vec<String>| {
+        if !resources.is_empty() {
+            builds.push(Build::Generated { directory: tree.root.clone(), resources: std::mem::take(resources) });
+        }
+    };
+    let within_nested = |path: &str| tree.nested.iter().any(|nested| path.strip_prefix(nested.as_str()).is_some_and(|rest| rest.starts_with('/')));
+    let below_root = |path: &str| tree.root.is_empty() || path.strip_prefix(tree.root.as_str()).is_some_and(|rest| rest.starts_with('/'));
+    for (file, count) in counts {
+        // what a nested kustomization brought in is rendered by it, wherever in the repository it is
+        if *count == 0 || within_nested(file) || !below_root(file) {
+            continue;
+        }
+        if size > 0 && size + count > slice_documents {
+            finish(&mut resources);
+            size = 0;
+        }
+        size += count;
+        resources.push(file.clone());
+    }
+    finish(&mut resources);
+    builds.extend(tree.nested.iter().cloned().map(Build::Existing));
+    builds
+}
+
+/// Adds the files to kustomize's report of a duplicate, which names the object only.
+pub(super) fn explain(error: RenderError, tree: &SourceTree, build: &Build) -> RenderError {
+    let RenderError::DuplicateObject { object, files } = error else { return error };
+    let Build::Generated { resources, .. } = build else { return RenderError::DuplicateObject { object, files } };
+    let files = resources.iter().filter(|file| tree.files.get(*file).is_some_and(|content| defines(file, content, &object))).map(|file| quoted(file)).take(MAX_NAMED_FILES).collect();
+    RenderError::DuplicateObject { object, files }
+}
+
+fn defines(file: &str, content: &[u8], object: &str) -> bool {
+    let Ok(text) = std::str::from_utf8(content) else { return false };
+    documents(file, text, &YamlLimits::default()).is_ok_and(|all| all.iter().any(|document| identity(document).as_deref() == Some(object)))
+}
+
+/// An object as errors name it: `Kind namespace/name`, or `Kind name` without a namespace.
+pub(super) fn identity(object: &Value) -> Option<String> {
+    let kind = object.get("kind")?.as_str()?;
+    let name = object.pointer("/metadata/name")?.as_str()?;
+    let namespace = object.pointer("/metadata/namespace").and_then(Value::as_str).filter(|namespace| !namespace.is_empty());
+    Some(quoted(&namespace.map_or_else(|| format!("{kind} {name}"), |namespace| format!("{kind} {namespace}/{name}"))))
+}
