@@ -37,8 +37,7 @@ pub fn one_line(text: &str, bytes_max: usize) -> String {
 
 /// Control characters, and the invisible ones with which a text can be made to read differently from what it says.
 fn is_harmful(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}')
+    c.is_control() || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}')
 }
 
 /// A number as people read it: six significant digits, or every digit where `same` says that rounding would tell

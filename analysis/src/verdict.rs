@@ -150,10 +150,7 @@ impl Judgement {
 /// first, except that an inconclusive one that bars the timetable goes before one that allows it.
 pub fn worst_judgement<'a>(judgements: impl IntoIterator<Item = &'a Judgement>) -> Option<&'a Judgement> {
     let rank = |j: &Judgement| (j.verdict.severity(), j.cause.is_some_and(|cause| !cause.allows_timetable()));
-    judgements
-        .into_iter()
-        .filter(|j| !j.advisory)
-        .reduce(|worst, next| if rank(next) > rank(worst) { next } else { worst })
+    judgements.into_iter().filter(|j| !j.advisory).reduce(|worst, next| if rank(next) > rank(worst) { next } else { worst })
 }
 
 #[cfg(test)]

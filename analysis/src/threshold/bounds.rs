@@ -51,8 +51,7 @@ impl Bounds {
     /// # Errors
     /// When no bound is set, one is not finite, or no number could pass.
     pub fn validate(&self) -> Result<(), PlanError> {
-        let named =
-            [("min", self.min), ("max", self.max), ("failBelow", self.fail_below), ("failAbove", self.fail_above)];
+        let named = [("min", self.min), ("max", self.max), ("failBelow", self.fail_below), ("failAbove", self.fail_above)];
         if named.iter().all(|(_, bound)| bound.is_none()) {
             return Err(PlanError::NoBound);
         }
@@ -96,12 +95,7 @@ impl Bounds {
 /// Such as `min 0.98, fail below 0.95`.
 impl fmt::Display for Bounds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parts = [
-            ("min", self.min),
-            ("max", self.max),
-            ("fail below", self.fail_below),
-            ("fail above", self.fail_above),
-        ];
+        let parts = [("min", self.min), ("max", self.max), ("fail below", self.fail_below), ("fail above", self.fail_above)];
         let mut separator = "";
         for (word, bound) in parts {
             if let Some(bound) = bound {
@@ -182,6 +176,9 @@ mod tests {
 
     #[test]
     fn bounds_are_shown_in_words() {
-        assert_eq!(bounds(Some(0.98), Some(2.0), Some(0.95), Some(1e20)).to_string(), "min 0.98, max 2, fail below 0.95, fail above 1e20");
+        assert_eq!(
+            bounds(Some(0.98), Some(2.0), Some(0.95), Some(1e20)).to_string(),
+            "min 0.98, max 2, fail below 0.95, fail above 1e20"
+        );
     }
 }

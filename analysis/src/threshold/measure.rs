@@ -20,7 +20,10 @@ pub(crate) enum OutcomeKind {
     Counted(Grade),
     /// No usable number, and the metric waits for one.
     Held,
-    Error { kind: FailureKind, retry_after_s: Option<i64> },
+    Error {
+        kind: FailureKind,
+        retry_after_s: Option<i64>,
+    },
 }
 
 pub(crate) fn measure(plan: &ThresholdPlan, answer: &Answer) -> Outcome {

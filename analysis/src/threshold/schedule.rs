@@ -52,7 +52,7 @@ pub fn next_due(plan: &ThresholdPlan, state: &ThresholdState) -> Option<DateTime
     let earliest = match state.last_failure {
         None => return Some(slot),
         Some(FailureKind::Transient | FailureKind::Partial) => in_s(TRANSIENT_RETRY_S)?.min(slot),
-        Some(FailureKind::Permanent) => latest_slot(plan, state, in_s(PERMANENT_RETRY_S)?)?.max(slot),
+        Some(FailureKind::Permanent) => slot_after(plan, state, in_s(PERMANENT_RETRY_S - 1)?)?,
     };
     // the slots until the server wants to be asked again are missed
     Some(earliest.max(in_s(state.retry_after_s.unwrap_or(0).min(RETRY_AFTER_S_MAX))?))

@@ -62,7 +62,7 @@ impl FakeApi {
     }
 
     pub(crate) fn discoveries(&self) -> usize {
-        self.seen.lock().unwrap().len() - self.seen().len()
+        self.seen.lock().unwrap().iter().filter(|seen| discovery(&seen.path).is_some()).count()
     }
 
     pub(crate) fn cluster(&self, gate: Gate) -> Cluster {

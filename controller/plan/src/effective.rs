@@ -332,3 +332,17 @@ fn hold_replicas(world: &World, deployment: &Id, object: &mut Value) {
         set(object, &["spec", "replicas"], live.clone());
     }
 }
+
+/// Every object of a revision as it would be at rest: what a check of the whole revision tries.
+#[must_use]
+pub fn desired_of(sync: &GitSync, render: &Render) -> Vec<(Id, Value)> {
+    let objects = named(Some(render));
+    objects
+        .iter()
+        .map(|(id, object)| {
+            let mut object = object.clone();
+            finish(sync, &objects, id, &mut object);
+            (id.clone(), object)
+        })
+        .collect()
+}

@@ -17,7 +17,8 @@ pub(crate) const MAX_QUOTED_BYTES: usize = 200;
 pub(crate) fn printable(text: &str, max_bytes: usize) -> String {
     let mut out = String::with_capacity(text.len().min(max_bytes));
     for c in text.chars() {
-        let hidden = c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+        let hidden = c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
         let piece = if hidden { c.escape_unicode().to_string() } else { c.to_string() };
         if out.len() + piece.len() > max_bytes {
             out.push('…');

@@ -28,9 +28,12 @@ const OPEN_FILES: u64 = 64;
 /// container on the node that runs under the same user id.
 const PROCESSES: u64 = 64;
 
+/// Set in the number of a system call made by the x32 interface.
+const X32_CALL: i64 = 0x4000_0000;
+
 /// Where the renderer finds no programs.
 const EMPTY_PATH: &str = "/nonexistent";
-/// Port 9 (discard) of this host: where there is no network namespace, HTTP at least ends here.
+/// Port 9 (discard) of this host: a client that honours proxies fails by name and not by a forbidden call.
 const NOWHERE_PROXY: &str = "http://127.0.0.1:9";
 
 /// What the renderer may use.
@@ -54,6 +57,8 @@ enum JailError {
     Limit { what: &'static str, errno: rustix::io::Errno },
     #[error("privileges cannot be given up: {0}")]
     Privileges(rustix::io::Errno),
+    #[error("system calls for the network cannot be forbidden: {0}")]
+    Network(&'static str),
     #[error("the renderer cannot be started: {0}")]
     Exec(std::io::ErrorKind),
 }
@@ -73,9 +78,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn probe() -> ExitCode {
-    let network = leave_network();
-    let limits = set_limits(Limits { memory_bytes: ADDRESS_SPACE_BYTES, cpu_s: 1 }, network).is_ok() && drop_privileges().is_ok();
-    match serde_json::to_string(&Isolation { network, limits }) {
+    let network_namespace = leave_network();
+    let limits = set_limits(Limits { memory_bytes: ADDRESS_SPACE_BYTES, cpu_s: 1 }, network_namespace).is_ok()
+        && drop_privileges().is_ok();
+    let no_sockets = forbid_sockets().is_ok();
+    match serde_json::to_string(&Isolation { network_namespace, no_sockets, limits }) {
         Ok(text) => {
             println!("{text}");
             ExitCode::SUCCESS
@@ -97,9 +104,14 @@ fn parse(arguments: &[OsString]) -> Option<(Limits, &[OsString])> {
 fn confine_and_exec(arguments: &[OsString]) -> Result<std::convert::Infallible, JailError> {
     let (limits, command) = parse(arguments).ok_or(JailError::Usage)?;
     let Some((program, rest)) = command.split_first() else { return Err(JailError::Usage) };
-    let network = leave_network();
-    set_limits(limits, network)?;
+    let own_namespaces = leave_network();
+    set_limits(limits, own_namespaces)?;
     drop_privileges()?;
+    // one of the two must stand: remote bases are refused before, but that is our reading of kustomize's rules
+    match forbid_sockets() {
+        Err(_) if own_namespaces => {}
+        outcome => outcome?,
+    }
     let mut command = Command::new(program);
     command.args(rest).env_clear().env("PATH", EMPTY_PATH);
     for name in ["HOME", "TMPDIR"] {
@@ -117,11 +129,31 @@ fn confine_and_exec(arguments: &[OsString]) -> Result<std::convert::Infallible, 
     Err(JailError::Exec(command.exec().kind()))
 }
 
-/// Gives this process namespaces of its own, in which there is no network. Containers often forbid it; then the rest of the
-/// jail still stands, and the probe tells.
-#[allow(unsafe_code, reason = "unshare is unsafe because of file descriptor tables shared between threads: this flag is not used, and there is one thread")]
+/// Gives this process namespaces of its own, in which there is no network. Containers often forbid it; the probe tells.
+#[allow(
+    unsafe_code,
+    reason = "unshare is unsafe because of file descriptor tables shared between threads: this flag is not used, and there is one thread"
+)]
 fn leave_network() -> bool {
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER | UnshareFlags::NEWNET) }.is_ok()
+}
+
+/// Forbids to make sockets, and the one other way to them, for good. It works without privileges, also in containers.
+fn forbid_sockets() -> Result<(), JailError> {
+    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+    let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(|_| JailError::Network("not on this processor"))?;
+    let mut calls = vec![libc::SYS_socket, libc::SYS_io_uring_setup];
+    if cfg!(target_arch = "x86_64") {
+        // the same calls by the numbers of the x32 interface
+        calls.extend([libc::SYS_socket | X32_CALL, libc::SYS_io_uring_setup | X32_CALL]);
+    }
+    // an empty list of conditions means: always
+    let rules = calls.into_iter().map(|call| (call, Vec::new())).collect();
+    let forbidden = SeccompAction::Errno(libc::EACCES.unsigned_abs());
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, forbidden, arch)
+        .map_err(|_| JailError::Network("the filter is not valid"))?;
+    let program = BpfProgram::try_from(filter).map_err(|_| JailError::Network("the filter is not valid"))?;
+    seccompiler::apply_filter(&program).map_err(|_| JailError::Network("the kernel refuses the filter"))
 }
 
 fn set_limits(limits: Limits, own_user_namespace: bool) -> Result<(), JailError> {

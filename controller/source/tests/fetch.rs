@@ -14,7 +14,8 @@ use support::repository::Origin;
 use support::server::{Server, Tls};
 use tempfile::TempDir;
 
-const OPEN: UrlPolicy = UrlPolicy { allow_http: true, allow_http_credentials: true, allow_file: true, allow_local_addresses: true };
+const OPEN: UrlPolicy =
+    UrlPolicy { allow_http: true, allow_http_credentials: true, allow_file: true, allow_local_addresses: true };
 
 fn cache() -> (TempDir, GitCache) {
     cache_with(GitLimits { total_timeout: Duration::from_secs(20), ..GitLimits::default() })
@@ -100,7 +101,12 @@ fn a_force_push_is_followed_and_a_commit_that_is_gone_is_named() {
     let (_dir, cache) = cache();
     let remote = remote(&server.url(), branch("main"));
     assert_eq!(cache.fetch(&remote).unwrap().sha, dropped);
-    let other = origin.commit_onto("main", Some(Oid::from_str(&first).unwrap()), &[("a.yaml", git2::FileMode::Blob, b"a: 3")], "rewritten");
+    let other = origin.commit_onto(
+        "main",
+        Some(Oid::from_str(&first).unwrap()),
+        &[("a.yaml", git2::FileMode::Blob, b"a: 3")],
+        "rewritten",
+    );
     assert_eq!(cache.look(&remote).unwrap(), other);
     assert_eq!(cache.fetch(&remote).unwrap().sha, other);
     let unrelated = origin.commit_onto("main", None, &[("a.yaml", git2::FileMode::Blob, b"a: 4")], "unrelated history");
@@ -185,7 +191,8 @@ fn credentials_are_sent_and_wrong_ones_are_reported_without_being_shown() {
     let newline = cache.look(&with(basic("hunter2\n"))).unwrap_err();
     assert_eq!(newline.reason(), "CredentialsRefused");
     let token_server = Server::publish_with_password(&origin, "x-access-token", "t0ken");
-    let token = Remote { credentials: Some(Credentials::Token(Secret::new("t0ken"))), ..remote(&token_server.url(), branch("main")) };
+    let token =
+        Remote { credentials: Some(Credentials::Token(Secret::new("t0ken"))), ..remote(&token_server.url(), branch("main")) };
     assert_eq!(cache.fetch(&token).unwrap().sha, sha);
 }
 
@@ -228,11 +235,19 @@ fn a_damaged_cache_is_thrown_away_and_fetched_again() {
     let repository = std::fs::read_dir(dir.path()).unwrap().flatten().find(|entry| entry.path().is_dir()).unwrap().path();
     for damage in ["objects/pack", "HEAD", "refs"] {
         let target = repository.join(damage);
-        if target.is_dir() { std::fs::remove_dir_all(&target).unwrap() } else { std::fs::write(&target, "garbage").unwrap() }
+        if target.is_dir() {
+            std::fs::remove_dir_all(&target).unwrap()
+        } else {
+            std::fs::write(&target, "garbage").unwrap()
+        }
         assert_eq!(cache.fetch(&remote).unwrap().sha, sha, "{damage}");
         assert_eq!(cache.read(&remote, &sha, ".", Mode::Auto).unwrap().files.len(), 1, "{damage}");
     }
-    for pack in std::fs::read_dir(repository.join("objects/pack")).unwrap().flatten().filter(|entry| entry.path().extension().is_some_and(|kind| kind == "pack")) {
+    for pack in std::fs::read_dir(repository.join("objects/pack"))
+        .unwrap()
+        .flatten()
+        .filter(|entry| entry.path().extension().is_some_and(|kind| kind == "pack"))
+    {
         std::fs::remove_file(pack.path()).unwrap();
         std::fs::write(pack.path(), vec![0; 4096]).unwrap();
     }
@@ -253,7 +268,11 @@ fn a_worn_repository_is_replaced_by_a_fresh_one() {
         let sha = origin.commit("main", &[("a.yaml", &format!("a: {round}"))]);
         assert_eq!(cache.fetch(&remote).unwrap().sha, sha);
         let repository = std::fs::read_dir(dir.path()).unwrap().flatten().find(|entry| entry.path().is_dir()).unwrap().path();
-        let packs = std::fs::read_dir(repository.join("objects/pack")).unwrap().flatten().filter(|entry| entry.path().extension().is_some_and(|kind| kind == "pack")).count();
+        let packs = std::fs::read_dir(repository.join("objects/pack"))
+            .unwrap()
+            .flatten()
+            .filter(|entry| entry.path().extension().is_some_and(|kind| kind == "pack"))
+            .count();
         most = most.max(packs);
     }
     assert!((1..=3).contains(&most), "{most} packs");
@@ -271,6 +290,24 @@ fn a_pack_beyond_the_cap_is_refused_and_leaves_nothing_behind() {
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().flatten().filter(|entry| entry.path().is_dir()).count(), 0);
     let (_dir, cache) = cache_with(GitLimits { max_pack_objects: 1, ..GitLimits::default() });
     assert_eq!(cache.fetch(&remote(&server.url(), branch("main"))).unwrap_err().reason(), "TooLarge");
+}
+
+#[test]
+fn a_pack_that_would_grow_in_memory_is_refused_while_it_arrives() {
+    let origin = Origin::new();
+    let large: String = (0..20_000_u32).map(|n| format!("{:x}", n.wrapping_mul(2_654_435_761))).collect();
+    // so alike that Git sends the second as a delta
+    origin.commit("main", &[("a/large.txt", &large), ("b/large.txt", &format!("{large}!"))]);
+    let server = Server::publish(&origin);
+    for limits in [
+        GitLimits { max_held_object_bytes: 10_000, ..GitLimits::default() },
+        GitLimits { max_unpacked_bytes: 10_000, ..GitLimits::default() },
+    ] {
+        let (_dir, cache) = cache_with(limits);
+        assert_eq!(cache.fetch(&remote(&server.url(), branch("main"))).unwrap_err().reason(), "TooLarge");
+    }
+    let (_dir, cache) = cache();
+    cache.fetch(&remote(&server.url(), branch("main"))).unwrap();
 }
 
 #[test]
@@ -323,7 +360,17 @@ fn a_local_repository_serves_as_remote_where_allowed() {
 #[test]
 fn references_that_git_would_not_allow_never_reach_the_network() {
     let (_dir, cache) = cache();
-    for reference in [branch("-x"), branch("a..b"), branch("a b"), branch(""), branch("a:b"), branch("x\n"), branch("*"), commit("abc", None), commit(&"A".repeat(40), None)] {
+    for reference in [
+        branch("-x"),
+        branch("a..b"),
+        branch("a b"),
+        branch(""),
+        branch("a:b"),
+        branch("x\n"),
+        branch("*"),
+        commit("abc", None),
+        commit(&"A".repeat(40), None),
+    ] {
         let reason = cache.look(&remote("http://localhost:1/x", reference.clone())).unwrap_err().reason();
         assert!(matches!(reason, "ReferenceInvalid" | "ConnectFailed"), "{reference:?} {reason}");
         assert!(reason == "ReferenceInvalid" || reference == branch("-x"), "{reference:?} {reason}");
@@ -359,7 +406,10 @@ fn https_works_with_the_right_ca_bundle_and_no_other_way() {
     let (_dir, cache) = cache();
     let (ca, tls) = certificate("localhost", false);
     let server = Server::publish_over_tls(&origin, tls);
-    let with = |bundle: Option<&str>, server: &Server| Remote { ca_bundle_pem: bundle.map(|pem| pem.as_bytes().to_vec()), ..remote(&server.url(), branch("main")) };
+    let with = |bundle: Option<&str>, server: &Server| Remote {
+        ca_bundle_pem: bundle.map(|pem| pem.as_bytes().to_vec()),
+        ..remote(&server.url(), branch("main"))
+    };
     assert_eq!(cache.fetch(&with(Some(&ca), &server)).unwrap().sha, sha);
     let (other_ca, expired) = certificate("localhost", true);
     for bundle in [None, Some(other_ca.as_str())] {

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use sluice_source::Category;
 use sluice_source::git::{self, FetchError, GitCache, GitLimits, Reference, Remote, RemoteUrl, UrlPolicy};
-use support::repository::Origin;
-use support::server::{Server, answer, misbehave};
+use support::server::{answer, misbehave};
 
-const OPEN: UrlPolicy = UrlPolicy { allow_http: true, allow_http_credentials: true, allow_file: true, allow_local_addresses: true };
+const OPEN: UrlPolicy =
+    UrlPolicy { allow_http: true, allow_http_credentials: true, allow_file: true, allow_local_addresses: true };
 
 fn limits() -> GitLimits {
     let second = Duration::from_secs(1);
@@ -58,15 +58,23 @@ fn a_server_that_accepts_no_connection_is_given_up_on() {
 
 #[test]
 fn a_server_that_trickles_meets_the_total_deadline() {
-    for prelude in ["", "HTTP/1.1 200 OK\r\nContent-Type: application/x-git-upload-pack-advertisement\r\n\r\n001e# service=git-upload-pack\n0000"] {
+    for prelude in [
+        "",
+        "HTTP/1.1 200 OK\r\nContent-Type: application/x-git-upload-pack-advertisement\r\n\r\n001e# service=git-upload-pack\n0000",
+    ] {
         let url = misbehave(move |mut tcp| {
             let _ = tcp.write_all(prelude.as_bytes());
             // fast enough to look alive, too slow to be of use
             let tick = std::sync::mpsc::channel::<()>();
-            while tcp.write_all(b"0").is_ok() && tick.1.recv_timeout(Duration::from_millis(20)).is_err_and(|error| error == std::sync::mpsc::RecvTimeoutError::Timeout) {}
+            while tcp.write_all(b"1").is_ok()
+                && tick
+                    .1
+                    .recv_timeout(Duration::from_millis(20))
+                    .is_err_and(|error| error == std::sync::mpsc::RecvTimeoutError::Timeout)
+            {}
         });
         let (error, took) = attempt(&url, limits());
-        assert!(matches!(error.reason(), "TimedOut" | "NotGit"), "{error}");
+        assert_eq!(error.reason(), "TimedOut", "{error}");
         assert!(took < Duration::from_secs(3), "{took:?}");
     }
 }
@@ -80,7 +88,8 @@ fn an_endless_list_of_references_stops_at_its_cap() {
         let _ = tcp.write_all(format!("0045{} refs/heads/aaaaaa\0shallow\n", "a".repeat(40)).as_bytes());
         while tcp.write_all(block.as_bytes()).is_ok() {}
     });
-    let (error, _) = attempt(&url, GitLimits { max_advertisement_bytes: 1 << 20, total_timeout: Duration::from_secs(20), ..limits() });
+    let (error, _) =
+        attempt(&url, GitLimits { max_advertisement_bytes: 1 << 20, total_timeout: Duration::from_secs(20), ..limits() });
     assert!(matches!(error.reason(), "TooLarge" | "NotGit"), "{error}");
 }
 
@@ -116,7 +125,7 @@ fn answers_that_are_not_git_are_refused_by_what_they_are() {
         (b"HTTP/1.1 429 Too Many\r\nRetry-After: 17\r\n\r\n", "RateLimited"),
         (b"HTTP/1.1 503 Busy\r\n\r\n", "ServerFailed"),
         (b"SSH-2.0-OpenSSH\r\n\r\n", "NotGit"),
-        (b"\r\n\r\n", "ConnectionLost"),
+        (b"\r\n\r\n", "NotGit"),
         (b"", "ConnectionLost"),
         (b"HTTP/1.1 200 OK\r\nContent-Type: application/x-git-upload-pack-advertisement\r\nContent-Length: 4\r\n\r\nzzzz", "NotGit"),
         (b"HTTP/1.1 200 OK\r\nContent-Type: application/x-git-upload-pack-advertisement\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", "NotGit"),
@@ -132,7 +141,7 @@ fn answers_that_are_not_git_are_refused_by_what_they_are() {
 }
 
 #[test]
-fn a_garbled_pack_is_refused_and_a_good_server_works_afterwards() {
+fn a_garbled_pack_is_refused() {
     let id = "a".repeat(40);
     let url = misbehave(move |mut tcp| {
         let mut request = [0; 4096];
@@ -142,19 +151,20 @@ fn a_garbled_pack_is_refused_and_a_good_server_works_afterwards() {
             ("advertisement", format!("001e# service=git-upload-pack\n0000{:04x}{entry}0000", entry.len() + 4).into_bytes())
         } else {
             let mut body = format!("0034shallow {id}0000").into_bytes();
-            body.extend_from_slice(b"0008NAK\n0025\x01PACK\0\0\0\x02\xff\xff\xff\xffgarbage garbage!0000");
+            body.extend_from_slice(b"0008NAK\n0021\x01PACK\0\0\0\x02\xff\xff\xff\xffgarbage garbage!0000");
             ("result", body)
         };
-        let _ = tcp.write_all(format!("HTTP/1.1 200 OK\r\nContent-Type: application/x-git-upload-pack-{kind}\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes());
+        let _ = tcp.write_all(
+            format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/x-git-upload-pack-{kind}\r\nContent-Length: {}\r\n\r\n",
+                body.len()
+            )
+            .as_bytes(),
+        );
         let _ = tcp.write_all(&body);
         let _ = tcp.shutdown(std::net::Shutdown::Write);
         let _ = tcp.read_to_end(&mut Vec::new());
     });
     let (error, _) = attempt(&url, limits());
-    assert!(matches!(error.reason(), "PackRefused" | "TooLarge" | "ConnectionLost"), "{error}");
-    let origin = Origin::new();
-    origin.commit("main", &[("a.yaml", "a: 1")]);
-    let server = Server::publish(&origin);
-    let (error, _) = attempt(&server.url().replace("deploy", "nope"), limits());
-    assert_eq!(error.reason(), "RepositoryNotFound");
+    assert_eq!(error.reason(), "NotGit", "{error}");
 }

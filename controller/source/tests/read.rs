@@ -9,7 +9,8 @@ use sluice_source::render::Mode;
 use sluice_source::tree::{SourceTree, TreeError, TreeLimits};
 use support::repository::Origin;
 
-const FILE: UrlPolicy = UrlPolicy { allow_http: false, allow_http_credentials: false, allow_file: true, allow_local_addresses: false };
+const FILE: UrlPolicy =
+    UrlPolicy { allow_http: false, allow_http_credentials: false, allow_file: true, allow_local_addresses: false };
 
 type Entry<'a> = (&'a str, FileMode, &'a [u8]);
 
@@ -19,7 +20,12 @@ fn read_with(entries: &[Entry<'_>], path: &str, mode: Mode, tree: TreeLimits) ->
     let sha = origin.commit_onto("main", None, entries, "files");
     let dir = tempfile::tempdir().unwrap();
     let cache = GitCache::new(dir.path().to_owned(), GitLimits { tree, ..GitLimits::default() }).unwrap();
-    let remote = Remote { url: RemoteUrl::parse(&origin.file_url(), &FILE).unwrap(), reference: Reference::Branch("main".into()), credentials: None, ca_bundle_pem: None };
+    let remote = Remote {
+        url: RemoteUrl::parse(&origin.file_url(), &FILE).unwrap(),
+        reference: Reference::Branch("main".into()),
+        credentials: None,
+        ca_bundle_pem: None,
+    };
     assert_eq!(cache.fetch(&remote).unwrap().sha, sha);
     let result = cache.read(&remote, &sha, path, mode);
     if let Err(error) = &result {
@@ -42,7 +48,14 @@ const F: FileMode = FileMode::Blob;
 #[test]
 fn a_plain_directory_gives_its_manifests_and_nothing_else() {
     let tree = read(
-        &[("app/b.yml", F, b"b"), ("app/sub/a.yaml", F, b"a"), ("app/c.json", F, b"{}"), ("app/notes.md", F, b"x"), ("app/.ci/x.yaml", F, b"x"), ("other.yaml", F, b"x")],
+        &[
+            ("app/b.yml", F, b"b"),
+            ("app/sub/a.yaml", F, b"a"),
+            ("app/c.json", F, b"{}"),
+            ("app/notes.md", F, b"x"),
+            ("app/.ci/x.yaml", F, b"x"),
+            ("other.yaml", F, b"x"),
+        ],
         "app",
     )
     .unwrap();
@@ -54,7 +67,11 @@ fn a_plain_directory_gives_its_manifests_and_nothing_else() {
 fn a_kustomization_gives_exactly_what_it_refers_to_also_outside_the_path() {
     let tree = read(
         &[
-            ("apps/prod/kustomization.yaml", F, b"resources: [../base]\npatches: [{path: p.yaml}]\nconfigMapGenerator: [{name: c, files: [x.txt]}]"),
+            (
+                "apps/prod/kustomization.yaml",
+                F,
+                b"resources: [../base]\npatches: [{path: p.yaml}]\nconfigMapGenerator: [{name: c, files: [x.txt]}]",
+            ),
             ("apps/prod/p.yaml", F, b"p: 1"),
             ("apps/prod/x.txt", F, b"\xff\xfe data"),
             ("apps/prod/unrelated.yaml", F, b"u: 1"),
@@ -65,7 +82,16 @@ fn a_kustomization_gives_exactly_what_it_refers_to_also_outside_the_path() {
         "apps/prod",
     )
     .unwrap();
-    assert_eq!(files(&tree), ["apps/base/d.yaml", "apps/base/kustomization.yml", "apps/prod/kustomization.yaml", "apps/prod/p.yaml", "apps/prod/x.txt"]);
+    assert_eq!(
+        files(&tree),
+        [
+            "apps/base/d.yaml",
+            "apps/base/kustomization.yml",
+            "apps/prod/kustomization.yaml",
+            "apps/prod/p.yaml",
+            "apps/prod/x.txt"
+        ]
+    );
     assert_eq!(tree.mode, Mode::Kustomize);
 }
 
@@ -175,11 +201,19 @@ fn caps_on_size_number_and_depth_name_what_is_too_large() {
 
 #[test]
 fn modes_decide_what_a_kustomization_file_means() {
-    let entries = [("app/kustomization.yaml", F, &b"resources: [a.yaml]"[..]), ("app/a.yaml", F, b"a: 1"), ("app/b.yaml", F, b"b: 1"), ("plain/a.yaml", F, b"a: 1")];
+    let entries = [
+        ("app/kustomization.yaml", F, &b"resources: [a.yaml]"[..]),
+        ("app/a.yaml", F, b"a: 1"),
+        ("app/b.yaml", F, b"b: 1"),
+        ("plain/a.yaml", F, b"a: 1"),
+    ];
     let names = |mode| read_with(&entries, "app", mode, TreeLimits::default()).unwrap().files.len();
     assert_eq!((names(Mode::Auto), names(Mode::Kustomize), names(Mode::Plain)), (2, 2, 2));
     assert!(read_with(&entries, "app", Mode::Plain, TreeLimits::default()).unwrap().files.contains_key("app/b.yaml"));
-    assert_eq!(read_with(&entries, "plain", Mode::Kustomize, TreeLimits::default()).unwrap_err().reason(), "KustomizationMissing");
+    assert_eq!(
+        read_with(&entries, "plain", Mode::Kustomize, TreeLimits::default()).unwrap_err().reason(),
+        "KustomizationMissing"
+    );
     let two = [("app/kustomization.yaml", F, &b"{}"[..]), ("app/Kustomization", F, b"{}")];
     assert_eq!(read(&two, "app").unwrap_err().reason(), "KustomizationInvalid");
 }

@@ -61,12 +61,12 @@ require_go() {
 
 require_rust() { # in the checkout, so that rust-toolchain.toml decides
   install_missing "$rust_needs"
-  command -v cargo >/dev/null || PATH=$PATH:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin
+  command -v cargo >/dev/null || PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
   if ! command -v cargo >/dev/null && ! command -v rustup >/dev/null; then
     say "no cargo on this machine: installing rustup"
     curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal --default-toolchain none >&2 </dev/null \
       || apt-get install -y rustup >/dev/null 2>&1 </dev/null || die "rustup could not be had: install Rust $(rust_channel) from https://rustup.rs and run again"
-    PATH=$PATH:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin
+    PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
   fi
   cargo --version >/dev/null 2>&1 && return
   say "installing Rust $(rust_channel)"

@@ -1,7 +1,8 @@
 # Where things are and which versions are used. Sourced by every script here.
 # shellcheck shell=bash disable=SC2034
 # Every name may be overridden, so that several clusters, or several checkouts, do not meet.
-cluster_dir=${SLUICE_CLUSTER_DIR:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/sluice/cluster}
+export HOME=${HOME:-~}   # some CI runners set none
+cluster_dir=${SLUICE_CLUSTER_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/sluice/cluster}
 cluster_name=${SLUICE_CLUSTER_NAME:-sluice}
 bin=$cluster_dir/bin                   # built once, shared by all clusters
 run=$cluster_dir/run/$cluster_name     # everything a running cluster writes; removed by `down`

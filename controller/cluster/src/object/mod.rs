@@ -12,6 +12,10 @@ pub(crate) mod request;
 mod status;
 mod write;
 mod write_error;
+#[cfg(test)]
+mod read_tests;
+#[cfg(test)]
+mod write_tests;
 
 pub use key::ObjectKey;
 pub use kinds::{KindError, Kinds, ServedKind};

@@ -106,13 +106,17 @@ pub(super) fn search(reader: &mut impl Read, wanted: Wanted<'_>) -> Result<Optio
     Ok(match (target, wanted) {
         (Some(target), _) => Some(Advertised { target, peeled, capabilities }),
         // git servers over HTTP hand out any reachable commit, so it is worth asking for one that no ref points to
-        (None, Wanted::Commit(sha)) if !capabilities.is_empty() => Some(Advertised { target: sha.to_owned(), peeled: None, capabilities }),
+        (None, Wanted::Commit(sha)) if !capabilities.is_empty() => {
+            Some(Advertised { target: sha.to_owned(), peeled: None, capabilities })
+        }
         (None, _) => None,
     })
 }
 
 fn checked_capabilities(bytes: &[u8]) -> Result<String, Unreadable> {
-    let text = std::str::from_utf8(bytes).ok().filter(|text| text.len() <= MAX_CAPABILITY_BYTES && text.bytes().all(|b| b.is_ascii_graphic() || b == b' '));
+    let text = std::str::from_utf8(bytes)
+        .ok()
+        .filter(|text| text.len() <= MAX_CAPABILITY_BYTES && text.bytes().all(|b| b.is_ascii_graphic() || b == b' '));
     let Some(text) = text else { return Err(Unreadable::Format("its list of capabilities is malformed")) };
     if text.split(' ').any(|word| word.starts_with("object-format=") && word != "object-format=sha1") {
         return Err(Unreadable::Format("its repository uses SHA-256 ids, which are not supported"));
@@ -190,7 +194,9 @@ mod tests {
 
     #[test]
     fn damaged_lists_are_refused_and_never_panic() {
-        for bytes in [&b""[..], b"0", b"zzzz", b"0001", b"ffff", b"0005", b"001e# service=git-upload-pack\n", b"0006ab", b"00000000"] {
+        for bytes in
+            [&b""[..], b"0", b"zzzz", b"0001", b"ffff", b"0005", b"001e# service=git-upload-pack\n", b"0006ab", b"00000000"]
+        {
             let result = search(&mut &*bytes, Wanted::Name("refs/heads/main"));
             assert!(!matches!(result, Ok(Some(_))));
         }

@@ -91,7 +91,9 @@ impl GitCache {
             (Err(FetchError::PackRefused { .. } | FetchError::CommitMissing { .. }), Reference::Commit { sha, branch }) => {
                 self.search_history(&session, sha, branch.as_deref(), &dir)
             }
-            (Err(FetchError::CommitMissing { .. }), reference) => Err(FetchError::NotACommit { reference: reference.to_string() }),
+            (Err(FetchError::CommitMissing { .. }), reference) => {
+                Err(FetchError::NotACommit { reference: reference.to_string() })
+            }
             (outcome, _) => outcome,
         }
     }
@@ -134,7 +136,9 @@ impl GitCache {
         remote.reference.validate()?;
         if let Some(credentials) = &remote.credentials {
             if !remote.url.credentials_allowed {
-                return Err(FetchError::CredentialsRefused { why: "they would be sent unencrypted; use https, or ask the operator of the controller" });
+                return Err(FetchError::CredentialsRefused {
+                    why: "they would be sent unencrypted; use https, or ask the operator of the controller",
+                });
             }
             let (user, password) = match credentials {
                 Credentials::Basic { username, password } => (username.as_str(), password.expose()),
@@ -144,7 +148,9 @@ impl GitCache {
                 return Err(FetchError::CredentialsRefused { why: "the password or token is empty" });
             }
             if user.contains(':') || [user, password].iter().any(|text| text.chars().any(char::is_control)) {
-                return Err(FetchError::CredentialsRefused { why: "they hold a line break or another character that HTTP cannot carry; look for a trailing newline" });
+                return Err(FetchError::CredentialsRefused {
+                    why: "they hold a line break or another character that HTTP cannot carry; look for a trailing newline",
+                });
             }
         }
         Ok(Clock::starting_now(&self.limits))
@@ -158,8 +164,14 @@ impl GitCache {
             Some(Credentials::Basic { username, password }) => (username.as_str(), password.expose()),
             Some(Credentials::Token(token)) => ("\0token", token.expose()),
         };
-        let parts = [&self.salt, remote.url.to_string().as_bytes(), format!("{:?}", remote.reference).as_bytes(), user.as_bytes(), secret.as_bytes()]
-            .map(<[u8]>::to_vec);
+        let parts = [
+            &self.salt,
+            remote.url.to_string().as_bytes(),
+            format!("{:?}", remote.reference).as_bytes(),
+            user.as_bytes(),
+            secret.as_bytes(),
+        ]
+        .map(<[u8]>::to_vec);
         for part in parts {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);
@@ -190,7 +202,10 @@ impl GitCache {
                 return Ok(revision);
             }
             if !self.is_worn(dir) {
-                match self.download(session, found, &repository, History::None).and_then(|()| revision(&repository, found.commit())) {
+                match self
+                    .download(session, found, &repository, History::None)
+                    .and_then(|()| revision(&repository, found.commit()))
+                {
                     // a repository that cannot take the pack may itself be the reason: the next lines try without it
                     Err(FetchError::PackRefused { .. } | FetchError::CacheDamaged { .. } | FetchError::CommitMissing { .. }) => {}
                     outcome => return outcome,
@@ -204,7 +219,13 @@ impl GitCache {
     }
 
     /// For servers that do not hand out bare commits: the history of one branch, or of every branch, until the commit shows up.
-    fn search_history(&self, session: &Arc<Session>, sha: &str, branch: Option<&str>, dir: &Path) -> Result<Revision, FetchError> {
+    fn search_history(
+        &self,
+        session: &Arc<Session>,
+        sha: &str,
+        branch: Option<&str>,
+        dir: &Path,
+    ) -> Result<Revision, FetchError> {
         let Some(branch) = branch else { return Err(FetchError::CommitMissing { sha: sha.to_owned() }) };
         let found = find(session, &Reference::Branch(branch.to_owned()))?;
         self.replace(dir, |repository| {
@@ -213,7 +234,13 @@ impl GitCache {
         })
     }
 
-    fn download(&self, session: &Arc<Session>, shown: &Advertised, repository: &Repository, history: History) -> Result<(), FetchError> {
+    fn download(
+        &self,
+        session: &Arc<Session>,
+        shown: &Advertised,
+        repository: &Repository,
+        history: History,
+    ) -> Result<(), FetchError> {
         let mut callbacks = git2::RemoteCallbacks::new();
         let limit = self.limits.max_pack_objects;
         let watcher = session.clone();
@@ -231,7 +258,11 @@ impl GitCache {
         let watcher = session.clone();
         callbacks.sideband_progress(move |_| !watcher.clock.remaining().is_zero());
         let mut options = git2::FetchOptions::new();
-        options.remote_callbacks(callbacks).download_tags(git2::AutotagOption::None).update_fetchhead(false).follow_redirects(git2::RemoteRedirect::None);
+        options
+            .remote_callbacks(callbacks)
+            .download_tags(git2::AutotagOption::None)
+            .update_fetchhead(false)
+            .follow_redirects(git2::RemoteRedirect::None);
         if history == History::None {
             options.depth(1);
         }
@@ -242,9 +273,14 @@ impl GitCache {
     }
 
     /// Fills a new repository and puts it in the place of `dir` when that worked.
-    fn replace(&self, dir: &Path, fill: impl FnOnce(&Repository) -> Result<Revision, FetchError>) -> Result<Revision, FetchError> {
+    fn replace(
+        &self,
+        dir: &Path,
+        fill: impl FnOnce(&Repository) -> Result<Revision, FetchError>,
+    ) -> Result<Revision, FetchError> {
         let failed = |action| move |source| FetchError::Cache { action, source };
-        let staging = tempfile::Builder::new().prefix(STAGING_PREFIX).tempdir_in(&self.dir).map_err(failed("create a repository"))?;
+        let staging =
+            tempfile::Builder::new().prefix(STAGING_PREFIX).tempdir_in(&self.dir).map_err(failed("create a repository"))?;
         let repository = Repository::init_bare(staging.path()).map_err(|error| cache_damaged(&error))?;
         let revision = fill(&repository)?;
         drop(repository);
@@ -269,10 +305,9 @@ impl GitCache {
         self.replace(dir, |repository| {
             let mut options = git2::FetchOptions::new();
             options.download_tags(git2::AutotagOption::None).update_fetchhead(false);
-            repository
-                .remote_anonymous(&url)
-                .and_then(|mut remote| remote.fetch(&specs, Some(&mut options), None))
-                .map_err(|error| FetchError::PackRefused { host: "the local repository".into(), class: error.class(), code: error.code() })?;
+            repository.remote_anonymous(&url).and_then(|mut remote| remote.fetch(&specs, Some(&mut options), None)).map_err(
+                |error| FetchError::PackRefused { host: "the local repository".into(), class: error.class(), code: error.code() },
+            )?;
             revision(repository, &sha)
         })
     }

@@ -39,7 +39,9 @@ pub enum FetchError {
     RateLimited { host: String, retry_after_s: Option<u64> },
     #[error("{host} failed (HTTP {status})")]
     ServerFailed { host: String, status: u16 },
-    #[error("{host} redirects to another address, which is not followed; put the final URL into spec.source.url (often it ends in .git)")]
+    #[error(
+        "{host} redirects to another address, which is not followed; put the final URL into spec.source.url (often it ends in .git)"
+    )]
     Redirected { host: String },
     #[error("{host} does not answer as a Git server at this URL: {why}")]
     NotGit { host: String, why: &'static str },

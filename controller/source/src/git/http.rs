@@ -33,7 +33,8 @@ impl<T: Read + Write + Send> Connection for T {}
 impl Request<'_> {
     /// The list of references.
     pub(super) fn advertisement(&self, max_bytes: u64) -> Result<Body, FetchError> {
-        let head = self.head("GET", "/info/refs?service=git-upload-pack", "Accept: application/x-git-upload-pack-advertisement\r\n");
+        let head =
+            self.head("GET", "/info/refs?service=git-upload-pack", "Accept: application/x-git-upload-pack-advertisement\r\n");
         self.exchange(&head, &[], "application/x-git-upload-pack-advertisement", max_bytes, "the list of references")
     }
 
@@ -56,16 +57,22 @@ impl Request<'_> {
             format!("Authorization: Basic {}\r\n", base64::engine::general_purpose::STANDARD.encode(pair))
         });
         let (path, host) = (&self.url.path, self.url.host_header());
-        format!("{method} {path}{suffix} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {USER_AGENT}\r\nConnection: close\r\n{fields}{authorization}\r\n")
+        format!(
+            "{method} {path}{suffix} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {USER_AGENT}\r\nConnection: close\r\n{fields}{authorization}\r\n"
+        )
     }
 
-    fn exchange(&self, head: &str, body: &[u8], content_type: &str, max_bytes: u64, what: &'static str) -> Result<Body, FetchError> {
+    fn exchange(
+        &self,
+        head: &str,
+        body: &[u8],
+        content_type: &str,
+        max_bytes: u64,
+        what: &'static str,
+    ) -> Result<Body, FetchError> {
         let wire = wire::connect(self.url, self.clock)?;
-        let mut connection: Box<dyn Connection> = if self.url.scheme == Scheme::Https {
-            Box::new(self.handshake(wire)?)
-        } else {
-            Box::new(wire)
-        };
+        let mut connection: Box<dyn Connection> =
+            if self.url.scheme == Scheme::Https { Box::new(self.handshake(wire)?) } else { Box::new(wire) };
         let lost = |error| self.lost(&error, "sending the request");
         connection.write_all(head.as_bytes()).map_err(lost)?;
         connection.write_all(body).map_err(lost)?;

@@ -8,6 +8,7 @@ mod cache;
 mod error;
 mod http;
 mod objects;
+mod pack_meter;
 mod revision;
 mod tls;
 mod transport;
@@ -40,7 +41,10 @@ pub enum Reference {
     Tag(String),
     /// A full commit id. A server may refuse to hand out a bare id; then the history of `branch`, or of all branches, is
     /// fetched under the same caps and searched for it.
-    Commit { sha: String, branch: Option<String> },
+    Commit {
+        sha: String,
+        branch: Option<String>,
+    },
 }
 
 impl std::fmt::Display for Reference {
@@ -61,7 +65,9 @@ impl Reference {
             Self::Tag(name) => format!("refs/tags/{name}"),
             Self::Commit { sha, branch } => {
                 if sha.len() != SHA_HEX_CHARS || !sha.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
-                    return Err(FetchError::ReferenceInvalid { why: "a commit must be given by its full 40-digit lower-case id" });
+                    return Err(FetchError::ReferenceInvalid {
+                        why: "a commit must be given by its full 40-digit lower-case id",
+                    });
                 }
                 format!("refs/heads/{}", branch.as_deref().unwrap_or("none"))
             }
@@ -80,7 +86,10 @@ const MAX_REFERENCE_BYTES: usize = 512;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Credentials {
-    Basic { username: String, password: Secret },
+    Basic {
+        username: String,
+        password: Secret,
+    },
     /// An access token, sent as the password of the user `x-access-token`, which GitHub, GitLab, Gitea and Azure DevOps accept.
     Token(Secret),
 }
@@ -97,6 +106,10 @@ pub struct GitLimits {
     pub max_advertisement_bytes: u64,
     pub max_pack_bytes: u64,
     pub max_pack_objects: usize,
+    /// Of all objects of a pack together, decompressed.
+    pub max_unpacked_bytes: u64,
+    /// Of an object that libgit2 holds in memory as a whole: commits, trees, and what deltas start from and result in.
+    pub max_held_object_bytes: u64,
     /// Each fetch leaves a pack behind and libgit2 cannot repack, so a repository with this many is fetched anew.
     pub max_packs: usize,
     pub tree: crate::tree::TreeLimits,
@@ -112,6 +125,8 @@ impl Default for GitLimits {
             max_advertisement_bytes: 64 << 20,
             max_pack_bytes: 1 << 30,
             max_pack_objects: 5_000_000,
+            max_unpacked_bytes: 4 << 30,
+            max_held_object_bytes: 32 << 20,
             max_packs: 50,
             tree: crate::tree::TreeLimits::default(),
         }

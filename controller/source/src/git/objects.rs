@@ -11,7 +11,13 @@ use crate::tree::{Entries, Kind, SourceTree, TreeError, TreeLimits, collect};
 const MODE_LINK: i32 = 0o120_000;
 const MODE_SUBMODULE: i32 = 0o160_000;
 
-pub(super) fn read(repository: &Repository, sha: &str, path: &str, mode: Mode, limits: &TreeLimits) -> Result<SourceTree, TreeError> {
+pub(super) fn read(
+    repository: &Repository,
+    sha: &str,
+    path: &str,
+    mode: Mode,
+    limits: &TreeLimits,
+) -> Result<SourceTree, TreeError> {
     let missing = || TreeError::CommitMissing { sha: quoted(sha) };
     if !is_full_sha(sha) {
         return Err(missing());
@@ -86,7 +92,8 @@ impl Entries for Commit<'_> {
         if tree.len() > max_entries {
             return Err(TreeError::TooManyFiles { limit: max_entries });
         }
-        let mut out: Vec<_> = tree.iter().map(|entry| (String::from_utf8_lossy(entry.name_bytes()).into_owned(), kind_of(&entry))).collect();
+        let mut out: Vec<_> =
+            tree.iter().map(|entry| (String::from_utf8_lossy(entry.name_bytes()).into_owned(), kind_of(&entry))).collect();
         out.sort();
         Ok(out)
     }

@@ -11,6 +11,7 @@ use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream, Trans
 
 use super::advertisement::{Advertised, Unreadable, Wanted, search};
 use super::http::{self, Body, Request};
+use super::pack_meter::{PackLimits, PackMeter, Refusal};
 use super::wire::Clock;
 use super::{Credentials, FetchError, GitLimits, RemoteUrl};
 
@@ -36,6 +37,7 @@ pub(super) struct Session {
     pub(super) clock: Clock,
     pub(super) max_advertisement_bytes: u64,
     pub(super) max_pack_bytes: u64,
+    pack_limits: PackLimits,
     failure: Mutex<Option<FetchError>>,
 }
 
@@ -52,6 +54,10 @@ impl Session {
             clock,
             max_advertisement_bytes: limits.max_advertisement_bytes,
             max_pack_bytes: limits.max_pack_bytes,
+            pack_limits: PackLimits {
+                max_held_bytes: limits.max_held_object_bytes,
+                max_unpacked_bytes: limits.max_unpacked_bytes,
+            },
             failure: Mutex::new(None),
         }
     }
@@ -70,19 +76,27 @@ impl Session {
         let mut body = io::BufReader::new(self.request().advertisement(self.max_advertisement_bytes)?);
         search(&mut body, wanted).map_err(|why| match why {
             Unreadable::Format(why) => FetchError::NotGit { host: self.url.host.clone(), why },
-            Unreadable::Io(error) => body.get_ref().too_large().unwrap_or_else(|| self.broken(&error, "reading the list of references")),
+            Unreadable::Io(error) => {
+                body.get_ref().too_large().unwrap_or_else(|| self.broken(&error, "reading the list of references"))
+            }
         })
     }
 
     fn broken(&self, error: &io::Error, phase: &'static str) -> FetchError {
         match error.kind() {
-            io::ErrorKind::InvalidData => FetchError::NotGit { host: self.url.host.clone(), why: "the framing of its answer is malformed" },
+            io::ErrorKind::InvalidData => {
+                FetchError::NotGit { host: self.url.host.clone(), why: "the framing of its answer is malformed" }
+            }
             _ => http::lost(&self.url, error, phase),
         }
     }
 
     /// Runs `work` with libgit2's next connection on this thread going to this remote, which is shown as having one reference.
-    pub(super) fn serve<T>(self: &Arc<Self>, shown: &Advertised, work: impl FnOnce() -> Result<T, git2::Error>) -> Result<T, FetchError> {
+    pub(super) fn serve<T>(
+        self: &Arc<Self>,
+        shown: &Advertised,
+        work: impl FnOnce() -> Result<T, git2::Error>,
+    ) -> Result<T, FetchError> {
         struct Clear;
         impl Drop for Clear {
             fn drop(&mut self) {
@@ -101,8 +115,21 @@ impl Session {
     fn refusal(&self, error: &git2::Error) -> FetchError {
         use git2::ErrorClass as C;
         match error.class() {
-            C::Os | C::Filesystem | C::NoMemory => FetchError::Cache { action: "store the pack", source: io::Error::last_os_error() },
+            C::Os | C::Filesystem | C::NoMemory => {
+                FetchError::Cache { action: "store the pack", source: io::Error::last_os_error() }
+            }
             class => FetchError::PackRefused { host: self.url.host.clone(), class, code: error.code() },
+        }
+    }
+
+    fn refused_pack(&self, refusal: Refusal) -> FetchError {
+        let PackLimits { max_held_bytes, max_unpacked_bytes } = self.pack_limits;
+        match refusal {
+            Refusal::Malformed => {
+                FetchError::NotGit { host: self.url.host.clone(), why: "its pack is malformed, or not sent in side bands" }
+            }
+            Refusal::HeldTooLarge => FetchError::TooLarge { what: "an object in the pack", limit: max_held_bytes },
+            Refusal::UnpackedTooLarge => FetchError::TooLarge { what: "the unpacked content", limit: max_unpacked_bytes },
         }
     }
 
@@ -122,7 +149,10 @@ impl SmartSubtransport for Subtransport {
     fn action(&self, _url: &str, action: Service) -> Result<Box<dyn SmartSubtransportStream>, git2::Error> {
         match action {
             Service::UploadPackLs => Ok(Box::new(Cursor::new(self.shown.rewritten(WANTED_REF)))),
-            Service::UploadPack => Ok(Box::new(Exchange { session: self.session.clone(), wants: Vec::new(), answer: None })),
+            Service::UploadPack => {
+                let meter = PackMeter::new(self.session.pack_limits);
+                Ok(Box::new(Exchange { session: self.session.clone(), wants: Vec::new(), answer: None, meter }))
+            }
             Service::ReceivePackLs | Service::ReceivePack => Err(git2::Error::from_str("this transport only reads")),
         }
     }
@@ -137,6 +167,7 @@ struct Exchange {
     session: Arc<Session>,
     wants: Vec<u8>,
     answer: Option<Body>,
+    meter: PackMeter,
 }
 
 /// Far above what a fetch of one reference has to say.
@@ -159,13 +190,15 @@ impl Read for Exchange {
                 Err(error) => return Err(self.recorded(error)),
             },
         };
-        match answer.read(buffer) {
-            Ok(read) => Ok(read),
+        let read = match answer.read(buffer) {
+            Ok(read) => read,
             Err(error) => {
                 let cause = answer.too_large().unwrap_or_else(|| self.session.broken(&error, "receiving the pack"));
-                Err(self.recorded(cause))
+                return Err(self.recorded(cause));
             }
-        }
+        };
+        let metered = self.meter.feed(buffer.get(..read).unwrap_or_default());
+        metered.map(|()| read).map_err(|refusal| self.recorded(self.session.refused_pack(refusal)))
     }
 }
 

@@ -46,7 +46,10 @@ impl RemoteUrl {
         if text.len() > MAX_URL_BYTES {
             return refuse("it is too long");
         }
-        if text.bytes().any(|b| !b.is_ascii_graphic() || matches!(b, b'\\' | b'"' | b'<' | b'>' | b'`' | b'{' | b'}' | b'|' | b'^')) {
+        if text
+            .bytes()
+            .any(|b| !b.is_ascii_graphic() || matches!(b, b'\\' | b'"' | b'<' | b'>' | b'`' | b'{' | b'}' | b'|' | b'^'))
+        {
             return refuse("it holds spaces, control characters or characters that must be percent-encoded");
         }
         let (scheme, rest) = match text.split_once("://") {
@@ -156,11 +159,17 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
     use super::*;
 
-    const OPEN: UrlPolicy = UrlPolicy { allow_http: true, allow_http_credentials: true, allow_file: true, allow_local_addresses: true };
+    const OPEN: UrlPolicy =
+        UrlPolicy { allow_http: true, allow_http_credentials: true, allow_file: true, allow_local_addresses: true };
 
     #[test]
     fn ordinary_urls_are_accepted_and_printed_back() {
-        for text in ["https://git.example/shop/deploy.git", "https://git.example:8443/x", "https://[::1]:3000/a/b", "file:///srv/repo.git"] {
+        for text in [
+            "https://git.example/shop/deploy.git",
+            "https://git.example:8443/x",
+            "https://[::1]:3000/a/b",
+            "file:///srv/repo.git",
+        ] {
             assert_eq!(RemoteUrl::parse(text, &OPEN).unwrap().to_string(), text);
         }
         assert_eq!(RemoteUrl::parse("https://Git.Example:443/x/", &OPEN).unwrap().to_string(), "https://git.example/x");
@@ -169,10 +178,31 @@ mod tests {
     #[test]
     fn hostile_urls_are_refused_whatever_the_policy_allows() {
         for text in [
-            "ext::sh -c id", "git://h/x", "ssh://-oProxyCommand=x/", "-oProxyCommand=x", "https://user:pw@h/x", "https://u@h/x",
-            "https://-h/x", "https://h", "https://h/", "https://h/../x", "https://h/x?y", "https://h/x#y", "https://h/a b", "https://h/x\n",
-            "https://h:0/x", "https://h:99999/x", "https://h:+1/x", "https://[::1/x", "https://[zz]/x", "file://host/x", "HTTPS://h/x", "", "https://h\0/x",
-            "https:///x", "https://h/-x",
+            "ext::sh -c id",
+            "git://h/x",
+            "ssh://-oProxyCommand=x/",
+            "-oProxyCommand=x",
+            "https://user:pw@h/x",
+            "https://u@h/x",
+            "https://-h/x",
+            "https://h",
+            "https://h/",
+            "https://h/../x",
+            "https://h/x?y",
+            "https://h/x#y",
+            "https://h/a b",
+            "https://h/x\n",
+            "https://h:0/x",
+            "https://h:99999/x",
+            "https://h:+1/x",
+            "https://[::1/x",
+            "https://[zz]/x",
+            "file://host/x",
+            "HTTPS://h/x",
+            "",
+            "https://h\0/x",
+            "https:///x",
+            "https://h/-x",
         ] {
             assert!(RemoteUrl::parse(text, &OPEN).is_err(), "{text}");
         }

@@ -13,7 +13,11 @@ pub(super) fn explain(stderr: &[u8], workspace: &Path) -> RenderError {
     let text = String::from_utf8_lossy(stderr);
     let has = |needle: &str| text.contains(needle);
     // Go's own last words when memory or threads run out
-    if has("out of memory") || has("cannot allocate memory") || has("failed to create new OS thread") || has("pthread_create failed") {
+    if has("out of memory")
+        || has("cannot allocate memory")
+        || has("failed to create new OS thread")
+        || has("pthread_create failed")
+    {
         return RenderError::RendererLimit { limit: "memory" };
     }
     if has("stack exceeds") || has("goroutine stack") {
@@ -21,15 +25,29 @@ pub(super) fn explain(stderr: &[u8], workspace: &Path) -> RenderError {
     }
     if has("already registered id") || has("multiple matches for Id") {
         let id = word_after(&text, "registered id: ").or_else(|| word_after(&text, "matches for Id "));
-        return RenderError::DuplicateObject { object: id.map(|id| readable_id(&id)).unwrap_or_else(|| "an object".into()), files: Vec::new() };
+        return RenderError::DuplicateObject {
+            object: id.map(|id| readable_id(&id)).unwrap_or_else(|| "an object".into()),
+            files: Vec::new(),
+        };
     }
     if has("kustomization.yaml is empty") || has("kustomization.yml is empty") || has("Kustomization is empty") {
         return RenderError::EmptyRender;
     }
-    if has("dial tcp") || has("no such host") || has("proxyconnect") || has("git fetch") || has("'git' program") || has("remote") && has("URL") {
+    if has("dial tcp")
+        || has("no such host")
+        || has("proxyconnect")
+        || has("git fetch")
+        || has("'git' program")
+        || has("remote") && has("URL")
+    {
         return RenderError::RemoteBaseRefused;
     }
-    if has("plugins disabled") || has("enable-helm") || has("enable-exec") || has("enable-alpha-plugins") || has("unable to load builtin") {
+    if has("plugins disabled")
+        || has("enable-helm")
+        || has("enable-exec")
+        || has("enable-alpha-plugins")
+        || has("unable to load builtin")
+    {
         return RenderError::PluginRefused;
     }
     if has("unknown field") {
@@ -42,10 +60,19 @@ pub(super) fn explain(stderr: &[u8], workspace: &Path) -> RenderError {
         return RenderError::KustomizationCycle;
     }
     if has("missing metadata.name") || has("missing Resource metadata") {
-        return RenderError::ObjectInvalid { object: "an object".into(), field: "metadata.name", problem: "is missing" };
+        return RenderError::ObjectInvalid { object: somewhere(&text), field: "metadata.name", problem: "is missing" };
     }
     if has("missing 'kind'") || has("Object 'Kind' is missing") || has("missing kind") {
-        return RenderError::ObjectInvalid { object: "an object".into(), field: "kind", problem: "is missing" };
+        return RenderError::ObjectInvalid { object: somewhere(&text), field: "kind", problem: "is missing" };
+    }
+    // the next two repeat what is wrong, which may be a secret
+    if has("KV pairs") {
+        return RenderError::RendererFailed {
+            message: "a literal, file or env of a generator cannot be read as keys and values".into(),
+        };
+    }
+    if has("unable to parse SM or JSON patch") {
+        return RenderError::RendererFailed { message: "a patch is neither a strategic merge patch nor a JSON patch".into() };
     }
     RenderError::RendererFailed { message: scrubbed(&text, workspace) }
 }
@@ -86,6 +113,13 @@ fn scrubbed(text: &str, workspace: &Path) -> String {
         }
     }
     printable(&out, MAX_MESSAGE_BYTES)
+}
+
+/// The file that kustomize was reading, as far as it says.
+fn somewhere(text: &str) -> String {
+    let file =
+        text.rsplit_once("resources from '").and_then(|(_, rest)| rest.split('\'').next()).filter(|file| !file.starts_with('/'));
+    file.map_or_else(|| "an object".to_owned(), |file| format!("an object in {}", crate::error::quoted(file)))
 }
 
 fn word_after(text: &str, marker: &str) -> Option<String> {

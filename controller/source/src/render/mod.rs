@@ -44,6 +44,8 @@ pub struct RenderLimits {
     pub max_object_bytes: usize,
     /// kustomize takes time by the square of the number of objects, so plain directories are rendered in slices of this many documents.
     pub slice_documents: usize,
+    /// The same for bytes: each megabyte of dense YAML takes kustomize some 40 megabytes of memory.
+    pub slice_bytes: usize,
 }
 
 impl Default for RenderLimits {
@@ -58,6 +60,7 @@ impl Default for RenderLimits {
             max_objects: 5_000,
             max_object_bytes: 1 << 20,
             slice_documents: 500,
+            slice_bytes: 1 << 20,
         }
     }
 }
@@ -92,19 +95,25 @@ impl Renderer {
         let deadline = std::time::Instant::now() + self.limits.wall_clock;
         let builds = match tree.mode {
             Mode::Kustomize => vec![workspace::Build::Existing(tree.root.clone())],
-            Mode::Auto | Mode::Plain => plain::builds(tree, &documents, self.limits.slice_documents),
+            Mode::Auto | Mode::Plain => plain::builds(tree, &documents, &self.limits),
         };
         let workspace = workspace::Workspace::create(tree)?;
         let mut set = output::ObjectSet::new(&self.limits);
         let mut output_left = self.limits.output_bytes;
         for build in &builds {
             let directory = workspace.prepare(build)?;
-            let output = process::kustomize(self, workspace.path(), &directory, deadline, output_left).map_err(|error| plain::explain(error, tree, build))?;
+            let output = process::kustomize(self, workspace.path(), &directory, deadline, output_left)
+                .map_err(|error| plain::explain(error, tree))?;
             output_left = output_left.saturating_sub(output.stdout.len() as u64);
             set.warn(message::warnings(&output.stderr, workspace.path()));
-            set.add(&output.stdout)?;
+            set.add(&output.stdout).map_err(|error| plain::explain(error, tree))?;
         }
-        set.finish(tree)
+        set.finish()
+    }
+
+    /// The version of kustomize, which belongs to what a render depends on.
+    pub fn version(&self) -> Result<String, RenderError> {
+        process::version(self)
     }
 
     /// Starts the jail with nothing in it, to learn which of its walls stand on this machine. For the log at start-up.

@@ -6,8 +6,7 @@ use serde_json::{Map, Value};
 
 use super::plain::identity;
 use super::{Render, RenderError, RenderLimits};
-use crate::tree::SourceTree;
-use crate::yaml::{YamlLimits, documents};
+use crate::yaml::{Problem, YamlError, YamlLimits, documents};
 
 /// Identity without the version: two versions of one object are the same object to a cluster.
 type Key = (String, String, String, String);
@@ -21,8 +20,6 @@ pub(super) struct ObjectSet<'l> {
 /// Lists of lists deeper than this are not a mistake any more.
 const MAX_LIST_DEPTH: usize = 4;
 const MAX_WARNINGS: usize = 50;
-/// Nodes per object that a whole set may have on average; the biggest real ones (CRDs) have some thousands.
-const NODES_PER_OBJECT: usize = 2_000;
 /// Set by a server; in Git they are left-overs of an export.
 const SERVER_METADATA: [&str; 8] = [
     "uid",
@@ -49,13 +46,17 @@ impl<'l> ObjectSet<'l> {
     }
 
     pub(super) fn add(&mut self, output: &[u8]) -> Result<(), RenderError> {
-        let unreadable = |source| RenderError::OutputUnreadable { source };
+        let unreadable = |source: YamlError| match source.problem {
+            Problem::Budget => {
+                RenderError::TooLarge { what: "the number of values in all objects".into(), limit: self.limits.yaml.max_nodes }
+            }
+            _ => RenderError::OutputUnreadable { source },
+        };
         let text = std::str::from_utf8(output)
-            .map_err(|_| unreadable(crate::yaml::YamlError { file: "output".into(), line: 1, problem: crate::yaml::Problem::NotUtf8 }))?;
+            .map_err(|_| unreadable(YamlError { file: "output".into(), line: 1, problem: Problem::NotUtf8 }))?;
         let limits = YamlLimits {
-            // lists are flattened afterwards and counted then, so documents alone are bounded loosely here
-            max_documents: self.limits.max_objects.saturating_add(1),
-            max_nodes: self.limits.max_objects.saturating_mul(NODES_PER_OBJECT),
+            // objects are counted below; the size of the output bounds its documents
+            max_documents: usize::MAX,
             // a List adds two levels
             max_depth: self.limits.yaml.max_depth + 2,
             ..self.limits.yaml.clone()
@@ -67,7 +68,8 @@ impl<'l> ObjectSet<'l> {
     }
 
     fn add_object(&mut self, object: Value, depth: usize) -> Result<(), RenderError> {
-        let invalid = |object: &str, field, problem| Err(RenderError::ObjectInvalid { object: object.to_owned(), field, problem });
+        let invalid =
+            |object: &str, field, problem| Err(RenderError::ObjectInvalid { object: object.to_owned(), field, problem });
         let mut fields = match object {
             Value::Null => return Ok(()),
             Value::Object(fields) => fields,
@@ -83,16 +85,26 @@ impl<'l> ObjectSet<'l> {
             return items.into_iter().try_for_each(|item| self.add_object(item, depth + 1));
         }
         let kind_name = crate::error::quoted(&kind);
-        let Some(api_version) = text(&fields, "apiVersion") else { return invalid(&kind_name, "apiVersion", "is missing, empty or not a string") };
-        let Some(Value::Object(metadata)) = fields.get_mut("metadata") else { return invalid(&kind_name, "metadata", "is missing or not a mapping") };
+        let Some(api_version) = text(&fields, "apiVersion") else {
+            return invalid(&kind_name, "apiVersion", "is missing, empty or not a string");
+        };
+        let Some(Value::Object(metadata)) = fields.get_mut("metadata") else {
+            return invalid(&kind_name, "metadata", "is missing or not a mapping");
+        };
         let Some(name) = text(metadata, "name") else {
-            let problem = if metadata.contains_key("generateName") { "is missing; generateName cannot be synced, as each sync would create another object" } else { "is missing, empty or not a string" };
+            let problem = if metadata.contains_key("generateName") {
+                "is missing; generateName cannot be synced, as each sync would create another object"
+            } else {
+                "is missing, empty or not a string"
+            };
             return invalid(&kind_name, "metadata.name", problem);
         };
         let namespace = match metadata.get("namespace") {
             None | Some(Value::Null) => String::new(),
             Some(Value::String(namespace)) => namespace.clone(),
-            Some(_) => return invalid(&format!("{kind_name} {}", crate::error::quoted(&name)), "metadata.namespace", "is not a string"),
+            Some(_) => {
+                return invalid(&format!("{kind_name} {}", crate::error::quoted(&name)), "metadata.namespace", "is not a string");
+            }
         };
         let owned = metadata.get("ownerReferences").is_some_and(|owners| owners.as_array().is_none_or(|all| !all.is_empty()));
         metadata.remove("ownerReferences");
@@ -106,13 +118,20 @@ impl<'l> ObjectSet<'l> {
         let value = Value::Object(fields);
         let called = identity(&value).unwrap_or_else(|| kind_name.clone());
         if owned {
-            return invalid(&called, "metadata.ownerReferences", "cannot be set in Git, as an owner's id differs in each cluster");
+            return invalid(
+                &called,
+                "metadata.ownerReferences",
+                "cannot be set in Git, as an owner's id differs in each cluster",
+            );
         }
         if stripped {
             self.warn([format!("{called}: status is set by controllers and was left out")]);
         }
         if value_bytes(&value) > self.limits.max_object_bytes {
-            return Err(RenderError::TooLarge { what: format!("the size in bytes of {called}"), limit: self.limits.max_object_bytes });
+            return Err(RenderError::TooLarge {
+                what: format!("the size in bytes of {called}"),
+                limit: self.limits.max_object_bytes,
+            });
         }
         let group = api_version.split_once('/').map_or("", |(group, _)| group).to_owned();
         if self.objects.insert((group, kind, namespace, name), value).is_some() {
@@ -124,7 +143,7 @@ impl<'l> ObjectSet<'l> {
         Ok(())
     }
 
-    pub(super) fn finish(self, _tree: &SourceTree) -> Result<Render, RenderError> {
+    pub(super) fn finish(self) -> Result<Render, RenderError> {
         if self.objects.is_empty() {
             return Err(RenderError::EmptyRender);
         }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::RenderError;
 use super::workspace::Build;
+use super::{Mode, RenderError, RenderLimits};
 use crate::error::quoted;
 use crate::tree::SourceTree;
 use crate::yaml::{YamlLimits, documents};
@@ -14,27 +14,32 @@ use crate::yaml::{YamlLimits, documents};
 const MAX_NAMED_FILES: usize = 2;
 
 /// The builds that make up a plain tree. `counts` has the number of documents of each file; empty ones are left out.
-pub(super) fn builds(tree: &SourceTree, counts: &BTreeMap<String, usize>, slice_documents: usize) -> Vec<Build> {
+pub(super) fn builds(tree: &SourceTree, counts: &BTreeMap<String, usize>, limits: &RenderLimits) -> Vec<Build> {
     let mut builds = Vec::new();
     let mut resources = Vec::new();
-    let mut size = 0;
+    let (mut slice_documents, mut slice_bytes) = (0, 0);
     let mut finish = |resources: &mut Vec<String>| {
         if !resources.is_empty() {
             builds.push(Build::Generated { directory: tree.root.clone(), resources: std::mem::take(resources) });
         }
     };
-    let within_nested = |path: &str| tree.nested.iter().any(|nested| path.strip_prefix(nested.as_str()).is_some_and(|rest| rest.starts_with('/')));
-    let below_root = |path: &str| tree.root.is_empty() || path.strip_prefix(tree.root.as_str()).is_some_and(|rest| rest.starts_with('/'));
+    let within_nested = |path: &str| {
+        tree.nested.iter().any(|nested| path.strip_prefix(nested.as_str()).is_some_and(|rest| rest.starts_with('/')))
+    };
+    let below_root =
+        |path: &str| tree.root.is_empty() || path.strip_prefix(tree.root.as_str()).is_some_and(|rest| rest.starts_with('/'));
     for (file, count) in counts {
         // what a nested kustomization brought in is rendered by it, wherever in the repository it is
         if *count == 0 || within_nested(file) || !below_root(file) {
             continue;
         }
-        if size > 0 && size + count > slice_documents {
+        let bytes = tree.files.get(file).map_or(0, Vec::len);
+        if slice_documents + count > limits.slice_documents || slice_bytes + bytes > limits.slice_bytes {
             finish(&mut resources);
-            size = 0;
+            (slice_documents, slice_bytes) = (0, 0);
         }
-        size += count;
+        slice_documents += count;
+        slice_bytes += bytes;
         resources.push(file.clone());
     }
     finish(&mut resources);
@@ -42,17 +47,21 @@ pub(super) fn builds(tree: &SourceTree, counts: &BTreeMap<String, usize>, slice_
     builds
 }
 
-/// Adds the files to kustomize's report of a duplicate, which names the object only.
-pub(super) fn explain(error: RenderError, tree: &SourceTree, build: &Build) -> RenderError {
+/// Adds to the report of a duplicate the files that define the object. Only of a plain tree: in an overlay, a patch looks like
+/// its target, and names change on the way.
+pub(super) fn explain(error: RenderError, tree: &SourceTree) -> RenderError {
     let RenderError::DuplicateObject { object, files } = error else { return error };
-    let Build::Generated { resources, .. } = build else { return RenderError::DuplicateObject { object, files } };
-    let files = resources.iter().filter(|file| tree.files.get(*file).is_some_and(|content| defines(file, content, &object))).map(|file| quoted(file)).take(MAX_NAMED_FILES).collect();
-    RenderError::DuplicateObject { object, files }
+    if tree.mode == Mode::Kustomize {
+        return RenderError::DuplicateObject { object, files };
+    }
+    let defining = tree.yaml.iter().filter(|file| tree.files.get(*file).is_some_and(|content| defines(file, content, &object)));
+    RenderError::DuplicateObject { files: defining.map(|file| quoted(file)).take(MAX_NAMED_FILES).collect(), object }
 }
 
 fn defines(file: &str, content: &[u8], object: &str) -> bool {
     let Ok(text) = std::str::from_utf8(content) else { return false };
-    documents(file, text, &YamlLimits::default()).is_ok_and(|all| all.iter().any(|document| identity(document).as_deref() == Some(object)))
+    documents(file, text, &YamlLimits::default())
+        .is_ok_and(|all| all.iter().any(|document| identity(document).as_deref() == Some(object)))
 }
 
 /// An object as errors name it: `Kind namespace/name`, or `Kind name` without a namespace.

@@ -21,8 +21,10 @@ pub(super) struct Output {
 /// Which walls of the jail could be built on this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Isolation {
-    /// The renderer has no network at all. Otherwise only its environment keeps it off the network.
-    pub network: bool,
+    /// The renderer has a network namespace of its own, with nothing in it.
+    pub network_namespace: bool,
+    /// The renderer cannot make sockets. Without this and without the namespace, it is not started.
+    pub no_sockets: bool,
     /// Memory, CPU, file and process limits are in force.
     pub limits: bool,
 }
@@ -40,7 +42,13 @@ const REAP_TIMEOUT: Duration = Duration::from_secs(5);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 const PROBE_OUTPUT_BYTES: u64 = 4 << 10;
 
-pub(super) fn kustomize(renderer: &Renderer, workspace: &Path, directory: &Path, deadline: Instant, output_bytes: u64) -> Result<Output, RenderError> {
+pub(super) fn kustomize(
+    renderer: &Renderer,
+    workspace: &Path,
+    directory: &Path,
+    deadline: Instant,
+    output_bytes: u64,
+) -> Result<Output, RenderError> {
     let limits = &renderer.limits;
     let jail_limits = jail::Limits { memory_bytes: limits.memory_bytes, cpu_s: limits.cpu.as_secs().max(1) };
     let mut command = jailed(renderer)?;
@@ -62,6 +70,19 @@ pub(super) fn kustomize(renderer: &Renderer, workspace: &Path, directory: &Path,
     }
 }
 
+/// Enough for a program that prints a line.
+const VERSION_LIMITS: jail::Limits = jail::Limits { memory_bytes: 128 << 20, cpu_s: 5 };
+
+pub(super) fn version(renderer: &Renderer) -> Result<String, RenderError> {
+    let mut command = jailed(renderer)?;
+    command.args(VERSION_LIMITS.to_args()).arg("--").arg(&renderer.kustomize).arg("version");
+    let (status, output) = run(command, Instant::now() + PROBE_TIMEOUT, PROBE_OUTPUT_BYTES, PROBE_OUTPUT_BYTES)?;
+    if !status.success() {
+        return Err(RenderError::JailFailed { problem: "kustomize does not tell its version".into() });
+    }
+    Ok(crate::error::quoted(String::from_utf8_lossy(&output.stdout).trim()))
+}
+
 pub(super) fn probe(renderer: &Renderer) -> Result<Isolation, RenderError> {
     let mut command = jailed(renderer)?;
     command.arg(jail::PROBE_FLAG);
@@ -79,12 +100,19 @@ fn jailed(renderer: &Renderer) -> Result<Command, RenderError> {
     Ok(command)
 }
 
-fn run(mut command: Command, deadline: Instant, stdout_bytes: u64, stderr_bytes: u64) -> Result<(ExitStatus, Output), RenderError> {
+fn run(
+    mut command: Command,
+    deadline: Instant,
+    stdout_bytes: u64,
+    stderr_bytes: u64,
+) -> Result<(ExitStatus, Output), RenderError> {
     let failed = |problem: String| RenderError::JailFailed { problem };
     // a group of its own, so that one signal reaches whatever it starts
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut child = command.spawn().map_err(|error| failed(format!("it cannot be started: {}", error.kind())))?;
-    let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else { return Err(failed("it has no process id".into())) };
+    let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else {
+        return Err(failed("it has no process id".into()));
+    };
     let (sender, events) = mpsc::channel();
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let to = sender.clone();

@@ -28,7 +28,10 @@ pub(super) const HOME: &str = "home";
 impl Workspace {
     pub(super) fn create(tree: &SourceTree) -> Result<Self, RenderError> {
         let failed = |action| move |error: io::Error| RenderError::Workspace { action, error_kind: error.kind() };
-        let dir = tempfile::Builder::new().prefix("sluice-render-").tempdir().map_err(failed("be created"))?;
+        let dir = tempfile::Builder::new()
+            .prefix(&format!("sluice-render-{}-", std::process::id()))
+            .tempdir()
+            .map_err(failed("be created"))?;
         fs::create_dir(dir.path().join(HOME)).map_err(failed("be created"))?;
         let files = dir.path().join(FILES);
         fs::create_dir_all(files.join(&tree.root)).map_err(failed("be created"))?;
@@ -57,7 +60,11 @@ impl Workspace {
             Build::Existing(directory) => directory,
             Build::Generated { directory, resources } => {
                 let below = |path: &String| {
-                    let relative = if directory.is_empty() { path } else { path.strip_prefix(directory.as_str()).and_then(|rest| rest.strip_prefix('/')).unwrap_or(path) };
+                    let relative = if directory.is_empty() {
+                        path
+                    } else {
+                        path.strip_prefix(directory.as_str()).and_then(|rest| rest.strip_prefix('/')).unwrap_or(path)
+                    };
                     // the dot keeps kustomize from taking a directory called github.com for the site
                     format!("./{relative}")
                 };
@@ -68,7 +75,8 @@ impl Workspace {
                     "resources": resources.iter().map(below).collect::<Vec<_>>(),
                 });
                 let file = self.dir.path().join(FILES).join(join(directory, "kustomization.yaml"));
-                fs::write(file, text.to_string()).map_err(|error| RenderError::Workspace { action: "take the kustomization", error_kind: error.kind() })?;
+                fs::write(file, text.to_string())
+                    .map_err(|error| RenderError::Workspace { action: "take the kustomization", error_kind: error.kind() })?;
                 directory
             }
         };

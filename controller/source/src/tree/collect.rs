@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::error::directory_name;
 use super::kustomization::{self, Reference, Use};
-use super::path::{is_within, join, normalise, parent, resolve};
+use super::path::{is_within, join, normalise, resolve};
 use super::{Entries, KUSTOMIZATION_NAMES, Kind, SourceTree, TreeError, TreeLimits};
 use crate::error::quoted;
 use crate::render::Mode;
@@ -94,7 +94,13 @@ impl<E: Entries> Collector<'_, E> {
 
     /// Manifests of a directory and of all below it. Hidden files and directories are left out: they hold the configuration of
     /// forges and editors.
-    fn walk_plain(&mut self, directory: &str, listed: Vec<(String, Kind)>, depth: usize, kustomizations: bool) -> Result<(), TreeError> {
+    fn walk_plain(
+        &mut self,
+        directory: &str,
+        listed: Vec<(String, Kind)>,
+        depth: usize,
+        kustomizations: bool,
+    ) -> Result<(), TreeError> {
         if depth > self.limits.max_depth {
             return Err(TreeError::TooDeep { path: quoted(directory) });
         }
@@ -182,9 +188,13 @@ impl<E: Entries> Collector<'_, E> {
                 self.visit_later(target);
                 Ok(())
             }
-            (Some(Kind::Directory), Use::Yaml | Use::Data) => Err(TreeError::KustomizationInvalid { file: quoted(file), field: field() }),
+            (Some(Kind::Directory), Use::Yaml | Use::Data) => {
+                Err(TreeError::KustomizationInvalid { file: quoted(file), field: field() })
+            }
             // kustomize itself reads no file outside the directory of its kustomization; its message would name our directories
-            (Some(Kind::File), _) if !is_within(&target, directory) => Err(TreeError::ReferenceEscapes { file: quoted(file), field: field() }),
+            (Some(Kind::File), _) if !is_within(&target, directory) => {
+                Err(TreeError::ReferenceEscapes { file: quoted(file), field: field() })
+            }
             (Some(Kind::File), use_) => {
                 self.take(&target, use_ != Use::Data)?;
                 if use_ == Use::Transformer {
@@ -201,6 +211,8 @@ impl<E: Entries> Collector<'_, E> {
 }
 
 fn check_name(directory: &str, name: &str) -> Result<(), TreeError> {
-    let odd = name.chars().any(|c| c.is_control() || c == char::REPLACEMENT_CHARACTER || c == '\\') || parent(name) != "" || name == "..";
+    let odd = name.chars().any(|c| c.is_control() || c == char::REPLACEMENT_CHARACTER || c == '\\')
+        || name.contains('/')
+        || name == "..";
     if odd { Err(TreeError::NameRefused { directory: directory_name(directory) }) } else { Ok(()) }
 }

@@ -35,7 +35,11 @@ impl Entries for Directory {
         for part in path.split('/').filter(|part| !part.is_empty()) {
             match found {
                 Kind::Directory => {}
-                Kind::Link => return Err(TreeError::SymlinkRefused { path: quoted(&at.strip_prefix(&self.root).unwrap_or(Path::new("")).to_string_lossy()) }),
+                Kind::Link => {
+                    return Err(TreeError::SymlinkRefused {
+                        path: quoted(&at.strip_prefix(&self.root).unwrap_or(Path::new("")).to_string_lossy()),
+                    });
+                }
                 Kind::File | Kind::Submodule => return Ok(None),
             }
             at.push(part);
@@ -68,6 +72,10 @@ impl Entries for Directory {
         let file = fs::File::open(self.root.join(path)).map_err(failed)?;
         let mut content = Vec::new();
         file.take(max_bytes + 1).read_to_end(&mut content).map_err(failed)?;
-        if content.len() as u64 > max_bytes { Err(TreeError::FileTooLarge { path: quoted(path), limit: max_bytes }) } else { Ok(content) }
+        if content.len() as u64 > max_bytes {
+            Err(TreeError::FileTooLarge { path: quoted(path), limit: max_bytes })
+        } else {
+            Ok(content)
+        }
     }
 }

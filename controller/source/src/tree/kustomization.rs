@@ -48,8 +48,12 @@ struct Finder<'a> {
 pub(super) fn references(file: &str, bytes: &[u8], limits: &YamlLimits) -> Result<Vec<Reference>, TreeError> {
     let value = parse(file, bytes, limits, single)?;
     let mut finder = Finder { file, limits, found: Vec::new() };
-    let Value::Object(fields) = &value else { return Err(finder.invalid("kustomization")) };
-    finder.kustomization(fields)?;
+    match &value {
+        Value::Object(fields) => finder.kustomization(fields)?,
+        // an empty file: kustomize says so when it renders it
+        Value::Null => {}
+        _ => return Err(finder.invalid("the document")),
+    }
     Ok(finder.found)
 }
 
@@ -63,7 +67,12 @@ pub(super) fn transformer_references(file: &str, bytes: &[u8], limits: &YamlLimi
     Ok(finder.found)
 }
 
-fn parse<T>(file: &str, bytes: &[u8], limits: &YamlLimits, read: impl Fn(&str, &str, &YamlLimits) -> Result<T, YamlError>) -> Result<T, TreeError> {
+fn parse<T>(
+    file: &str,
+    bytes: &[u8],
+    limits: &YamlLimits,
+    read: impl Fn(&str, &str, &YamlLimits) -> Result<T, YamlError>,
+) -> Result<T, TreeError> {
     prescan(file, bytes, limits)?;
     let text = std::str::from_utf8(bytes).map_err(|_| YamlError::new(file, 1, Problem::NotUtf8))?;
     Ok(read(file, text, limits)?)
@@ -266,7 +275,9 @@ transformers:
   path: tp.yaml
 ";
         let targets: Vec<String> = found(text).unwrap().into_iter().map(|(_, target)| target).collect();
-        for expected in ["a.yaml", "../base", "c", "p.yaml", "s.yaml", "f.txt", "g.txt", "e.env", "r.yaml", "o.json", "t.yaml", "tp.yaml"] {
+        for expected in
+            ["a.yaml", "../base", "c", "p.yaml", "s.yaml", "f.txt", "g.txt", "e.env", "r.yaml", "o.json", "t.yaml", "tp.yaml"]
+        {
             assert!(targets.iter().any(|target| target == expected), "{expected} in {targets:?}");
         }
         assert_eq!(targets.len(), 12);
@@ -275,7 +286,16 @@ transformers:
     #[test]
     fn remote_entries_are_refused_by_field_without_repeating_the_url() {
         for entry in [
-            "https://user:hunter2@h/x.yaml", "github.com/a/b", "git@h:a/b", "h:a/b", "ssh://h/x", "x//y", "base?ref=v1", "https%3A//h/x", "repo.git", "git::file",
+            "https://user:hunter2@h/x.yaml",
+            "github.com/a/b",
+            "git@h:a/b",
+            "h:a/b",
+            "ssh://h/x",
+            "x//y",
+            "base?ref=v1",
+            "https%3A//h/x",
+            "repo.git",
+            "git::file",
             "GitHub.com/a/b",
         ] {
             for field in ["resources", "components", "transformers", "patchesStrategicMerge", "crds"] {
@@ -289,7 +309,8 @@ transformers:
     #[test]
     fn charts_functions_and_bombs_in_inline_patches_are_refused() {
         assert_eq!(found("helmCharts: [{name: x}]").unwrap_err().reason(), "PluginRefused");
-        let function = "transformers:\n- |-\n  kind: X\n  metadata: {annotations: {config.kubernetes.io/function: 'exec: {path: ./x}'}}\n";
+        let function =
+            "transformers:\n- |-\n  kind: X\n  metadata: {annotations: {config.kubernetes.io/function: 'exec: {path: ./x}'}}\n";
         assert_eq!(found(function).unwrap_err().reason(), "PluginRefused");
         let bomb = "patches:\n- patch: |-\n    a: &a [*a]\n";
         assert_eq!(found(bomb).unwrap_err().reason(), "AliasExpansion");

@@ -22,7 +22,11 @@ impl YamlError {
             Problem::DuplicateKey(_) => "DuplicateKey",
             Problem::TagRefused => "TagRefused",
             Problem::SelfReference | Problem::Expansion { .. } => "AliasExpansion",
-            Problem::Documents { .. } | Problem::Depth { .. } | Problem::Scalar { .. } | Problem::Nodes { .. } => "TooLarge",
+            Problem::Documents { .. }
+            | Problem::Depth { .. }
+            | Problem::Scalar { .. }
+            | Problem::Nodes { .. }
+            | Problem::Budget => "TooLarge",
         }
     }
 }
@@ -52,6 +56,8 @@ pub enum Problem {
     Scalar { max: usize },
     #[error("more than {max} values after expanding aliases")]
     Nodes { max: usize },
+    #[error("it is beyond the limits for YAML")]
+    Budget,
     #[error("{0}")]
     NotExpected(&'static str),
 }

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Tag};
+use serde_saphyr::granit_parser::{ErrorKind, Event, Parser, ScalarStyle, Tag};
 
 use super::{Problem, YamlError, YamlLimits};
 use crate::error::{printable, quoted};
@@ -87,6 +87,9 @@ pub(crate) fn prescan(file: &str, bytes: &[u8], limits: &YamlLimits) -> Result<S
     for next in Parser::new_from_str_with_options(text, options) {
         match next {
             Ok((event, span)) => pass.event(event).map_err(|problem| YamlError::new(file, span.start.line(), problem))?,
+            Err(error) if matches!(error.kind(), ErrorKind::RecursionLimitExceeded) => {
+                return Err(YamlError::new(file, error.marker().line(), Problem::Depth { max: limits.max_depth }));
+            }
             Err(error) => {
                 // names of anchors and keys may be in it, which are content
                 let message: String = printable(&error.kind().to_string(), MAX_SYNTAX_MESSAGE_BYTES);
@@ -199,4 +202,67 @@ fn check_tag(tag: Option<&Tag>) -> Result<(), Problem> {
     let core = full.strip_prefix(CORE_TAG_PREFIX).is_some_and(|name| CORE_TAGS.contains(&name));
     // a lone exclamation mark only says "not plain"
     if core || full == "!" { Ok(()) } else { Err(Problem::TagRefused) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn scan(text: &str) -> Result<Scan, YamlError> {
+        prescan("f", text.as_bytes(), &YamlLimits::default())
+    }
+
+    #[test]
+    fn documents_are_counted_without_the_empty_ones() {
+        for (text, documents) in [
+            ("", 0),
+            ("# x\n", 0),
+            ("---\n---\n", 0),
+            ("a: 1\n---\n# x\n---\nb: 2\n", 2),
+            ("null\n", 0),
+            ("\"\"\n", 1),
+            ("[]\n", 1),
+        ] {
+            assert_eq!(scan(text).unwrap().documents, documents, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn keys_are_compared_within_their_own_mapping_only() {
+        assert!(scan("a: {b: 1}\nc: {b: 2}\nd: [{b: 1}, {b: 1}]\n").is_ok());
+        assert!(scan("a: {b: 1, c: {b: 2}, b: 3}\n").is_err());
+        assert!(scan("b: [x, x]\nx: b\n").is_ok());
+        assert!(scan("a: 1\n---\na: 1\n").is_ok());
+    }
+
+    #[test]
+    fn text_that_is_not_utf8_is_refused_with_its_line() {
+        let error = prescan("f", b"a: 1\nb: \xff\n", &YamlLimits::default()).unwrap_err();
+        assert_eq!((error.line, error.problem), (2, Problem::NotUtf8));
+        let utf16: Vec<u8> = "a: 1".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert!(prescan("f", &[b"\xff\xfe".to_vec(), utf16].concat(), &YamlLimits::default()).is_err());
+    }
+
+    #[test]
+    fn anchors_do_not_reach_into_the_next_document() {
+        assert!(scan("a: &x 1\n---\nb: *x\n").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_gets_an_answer_and_what_passes_can_be_read_in_bounds(
+            tokens in proptest::collection::vec(proptest::sample::select(vec![
+                "a", "b", ": ", ":", "\n", "- ", "  ", "&x ", "*x ", "[", "]", "{", "}", ", ", "|", ">", "\n  ", "'", "\"", "!!str ", "<<", "---\n", "...", "#", "%", "? ", "~", "\t", "\u{feff}", "é",
+            ]), 0..40)
+        ) {
+            let text = tokens.concat();
+            if scan(&text).is_ok() {
+                // an error is fine, a panic or an endless walk is not
+                let _ = crate::yaml::documents("f", &text, &YamlLimits::default());
+            }
+        }
+    }
 }

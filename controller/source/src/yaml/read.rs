@@ -9,12 +9,13 @@ pub(crate) fn documents(file: &str, text: &str, limits: &YamlLimits) -> Result<V
     serde_saphyr::from_multiple_with_options::<Value>(text, options(limits, text.len())).map_err(|error| described(file, &error))
 }
 
-/// A text of exactly one document.
+/// A text of one document; null when it has none.
 pub(crate) fn single(file: &str, text: &str, limits: &YamlLimits) -> Result<Value, YamlError> {
     let mut all = documents(file, text, limits)?;
     match (all.pop(), all.is_empty()) {
         (Some(value), true) => Ok(value),
-        _ => Err(YamlError::new(file, 1, Problem::NotExpected("exactly one document is expected here"))),
+        (None, _) => Ok(Value::Null),
+        _ => Err(YamlError::new(file, 1, Problem::NotExpected("one document is expected here, not several"))),
     }
 }
 
@@ -39,8 +40,10 @@ fn options(limits: &YamlLimits, text_bytes: usize) -> serde_saphyr::Options {
 fn described(file: &str, error: &serde_saphyr::Error) -> YamlError {
     let line = error.location().map_or(0, |location| usize::try_from(location.line()).unwrap_or_default());
     let problem = match error.without_snippet() {
-        serde_saphyr::Error::DuplicateMappingKey { key, .. } => Problem::DuplicateKey(key.as_deref().map(crate::error::quoted).unwrap_or_default()),
-        serde_saphyr::Error::Budget { .. } => Problem::NotExpected("it is beyond the limits for YAML"),
+        serde_saphyr::Error::DuplicateMappingKey { key, .. } => {
+            Problem::DuplicateKey(key.as_deref().map(crate::error::quoted).unwrap_or_default())
+        }
+        serde_saphyr::Error::Budget { .. } | serde_saphyr::Error::AliasReplayLimitExceeded { .. } => Problem::Budget,
         _ => Problem::Syntax("it cannot be read as YAML".into()),
     };
     YamlError::new(file, line, problem)

@@ -17,7 +17,8 @@ pub const NAME: &str = "deploy.git";
 impl Origin {
     pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let repository = Repository::init_opts(dir.path().join(NAME), RepositoryInitOptions::new().bare(true).initial_head("main")).unwrap();
+        let repository =
+            Repository::init_opts(dir.path().join(NAME), RepositoryInitOptions::new().bare(true).initial_head("main")).unwrap();
         Self { dir, repository }
     }
 
@@ -32,7 +33,8 @@ impl Origin {
     /// A commit that changes these files of `branch`'s last one, and moves the branch.
     pub fn commit(&self, branch: &str, files: &[(&str, &str)]) -> String {
         let entries: Vec<_> = files.iter().map(|(path, content)| (*path, FileMode::Blob, content.as_bytes())).collect();
-        let parent = self.repository.find_reference(&format!("refs/heads/{branch}")).ok().map(|head| head.peel_to_commit().unwrap().id());
+        let parent =
+            self.repository.find_reference(&format!("refs/heads/{branch}")).ok().map(|head| head.peel_to_commit().unwrap().id());
         self.commit_onto(branch, parent, &entries, "change the manifests\n\nmore text")
     }
 
@@ -43,7 +45,11 @@ impl Origin {
         let base = parent.as_ref().map_or(empty, |commit| commit.tree().unwrap());
         let mut update = TreeUpdateBuilder::new();
         for (path, mode, content) in entries {
-            let id = if *mode == FileMode::Commit { Oid::from_str(&"1".repeat(40)).unwrap() } else { self.repository.blob(content).unwrap() };
+            let id = if *mode == FileMode::Commit {
+                Oid::from_str(&"1".repeat(40)).unwrap()
+            } else {
+                self.repository.blob(content).unwrap()
+            };
             update.upsert(*path, id, *mode);
         }
         let tree = self.repository.find_tree(update.create_updated(&self.repository, &base).unwrap()).unwrap();

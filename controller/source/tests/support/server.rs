@@ -52,7 +52,9 @@ impl Server {
         let scheme = if tls.is_some() { "https" } else { "http" };
         let (address, stopped) = listen(move |tcp| {
             let connection: Box<dyn Connection> = match &tls {
-                Some(Tls(config)) => Box::new(rustls::StreamOwned::new(rustls::ServerConnection::new(config.clone()).unwrap(), tcp)),
+                Some(Tls(config)) => {
+                    Box::new(rustls::StreamOwned::new(rustls::ServerConnection::new(config.clone()).unwrap(), tcp))
+                }
                 None => Box::new(tcp),
             };
             // a client that hangs up is what some of the tests are about
@@ -120,10 +122,19 @@ fn header(reader: &mut impl BufRead) -> std::io::Result<Vec<String>> {
     }
 }
 
-fn serve(connection: Box<dyn Connection>, root: &PathBuf, expected: Option<&str>, log: &Mutex<Vec<Exchange>>) -> std::io::Result<()> {
+fn serve(
+    connection: Box<dyn Connection>,
+    root: &PathBuf,
+    expected: Option<&str>,
+    log: &Mutex<Vec<Exchange>>,
+) -> std::io::Result<()> {
     let mut reader = BufReader::new(connection);
     let lines = header(&mut reader)?;
-    let field = |name: &str| lines.iter().find_map(|line| line.split_once(": ").filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned()));
+    let field = |name: &str| {
+        lines.iter().find_map(|line| {
+            line.split_once(": ").filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned())
+        })
+    };
     let line = lines.first().cloned().unwrap_or_default();
     let mut words = line.split(' ');
     let (method, target) = (words.next().unwrap_or_default().to_owned(), words.next().unwrap_or_default().to_owned());
@@ -148,7 +159,13 @@ fn serve(connection: Box<dyn Connection>, root: &PathBuf, expected: Option<&str>
     out.flush()
 }
 
-fn backend(root: &PathBuf, method: &str, target: &str, content_type: Option<&str>, body: &[u8]) -> std::io::Result<(String, String, Vec<u8>)> {
+fn backend(
+    root: &PathBuf,
+    method: &str,
+    target: &str,
+    content_type: Option<&str>,
+    body: &[u8],
+) -> std::io::Result<(String, String, Vec<u8>)> {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let mut child = Command::new("git")
         .arg("http-backend")

@@ -1,0 +1,269 @@
+//! The loop of one GitSync: observe, plan, lint, carry out, and again until there is nothing to do; then wait to be woken.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::Utc;
+use futures::FutureExt;
+use sluice_cluster::gate::Gate;
+use sluice_cluster::object::{ObjectKey, WriteError};
+use sluice_crds::gitsync::GitSync;
+use sluice_crds::release::Release;
+use sluice_plan::{Id, Plan, World, lint, plan};
+use tokio::sync::Notify;
+
+use crate::events::{self, Regarding};
+use crate::execute::{Executor, Outcome};
+use crate::housekeeping;
+use crate::notify::Outbox;
+use crate::observe::{Brought, ObserveError, Observer};
+use crate::query::Queries;
+use crate::serve::Figures;
+use crate::source::Shelf;
+
+/// Passes in a row without a pause: a release needs some dozens of writes, a loop without an end needs to be slowed.
+const PASSES_MAX: u32 = 64;
+/// The first pause after a failure, doubled up to the last: a broken application costs little, and heals soon after its cause is gone.
+const BACKOFF_FIRST: Duration = Duration::from_millis(250);
+const BACKOFF_LAST: Duration = Duration::from_secs(30);
+/// The longest pause while a release is in motion: holding and going back may not wait for a back-off.
+const BACKOFF_MOTION: Duration = Duration::from_secs(2);
+/// Everything is looked at again after this time though nothing woke the worker: watches miss what happened while they were down.
+const RESYNC: Duration = Duration::from_secs(60);
+/// Times that one object may be put back in a row before the worker pauses: two writers who disagree must not fill the API server.
+const FIGHT_MAX: u32 = 5;
+
+/// Everything one GitSync's worker needs.
+pub struct Worker {
+    pub key: ObjectKey,
+    pub observer: Observer,
+    pub gate: Gate,
+    pub shelf: Arc<Shelf>,
+    pub queries: Queries,
+    pub outbox: Outbox,
+    pub wake: Arc<Notify>,
+    pub wake_source: Arc<Notify>,
+    pub figures: Arc<Figures>,
+    pub instance: String,
+    /// Why writes were refused, until they are accepted or the world changes.
+    pub refused: BTreeMap<Id, String>,
+    generation_seen: Option<i64>,
+}
+
+/// What one pass came to.
+pub enum Pass {
+    /// The GitSync is gone.
+    Gone,
+    /// Something was written: look again at once.
+    Wrote,
+    /// Nothing to do before this time, unless woken.
+    Wait(Duration),
+    /// It failed: look again after a back-off.
+    Failed { in_motion: bool },
+}
+
+impl Worker {
+    #[allow(clippy::too_many_arguments, reason = "the parts are made in one place, and each is used by name")]
+    #[must_use]
+    pub fn new(
+        key: ObjectKey,
+        observer: Observer,
+        gate: Gate,
+        shelf: Arc<Shelf>,
+        queries: Queries,
+        outbox: Outbox,
+        wake: Arc<Notify>,
+        wake_source: Arc<Notify>,
+        figures: Arc<Figures>,
+        instance: String,
+    ) -> Self {
+        Self { key, observer, gate, shelf, queries, outbox, wake, wake_source, figures, instance, refused: BTreeMap::new(), generation_seen: None }
+    }
+
+    /// Runs until the GitSync is gone. A panic of one pass costs that pass.
+    pub async fn run(mut self) {
+        let (mut passes, mut failures) = (0_u32, 0_u32);
+        loop {
+            let pass = std::panic::AssertUnwindSafe(self.pass()).catch_unwind().await.unwrap_or_else(|_| {
+                tracing::error!(gitsync = %self.key, "a pass panicked; it is tried again");
+                Pass::Failed { in_motion: false }
+            });
+            let pause = match pass {
+                Pass::Gone => {
+                    self.figures.forget(&self.key);
+                    return;
+                }
+                Pass::Wrote if passes < PASSES_MAX => {
+                    (passes, failures) = (passes + 1, 0);
+                    continue;
+                }
+                Pass::Wrote => {
+                    failures = failures.saturating_add(1);
+                    BACKOFF_FIRST * 2_u32.pow(failures.min(6))
+                }
+                Pass::Wait(pause) => {
+                    failures = 0;
+                    pause
+                }
+                Pass::Failed { in_motion } => {
+                    failures = failures.saturating_add(1);
+                    (BACKOFF_FIRST * 2_u32.pow(failures.min(8))).min(if in_motion { BACKOFF_MOTION } else { BACKOFF_LAST })
+                }
+            };
+            passes = 0;
+            let () = tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                // A failure is not hurried by events that it may have caused itself.
+                () = self.wake.notified(), if failures < FIGHT_MAX => {}
+            };
+        }
+    }
+
+    /// One pass.
+    pub async fn pass(&mut self) -> Pass {
+        let Some(epoch) = self.gate.epoch() else { return Pass::Failed { in_motion: false } };
+        let sync = match self.sync().await {
+            Ok(Some(sync)) => sync,
+            Ok(None) => return Pass::Gone,
+            Err(error) => return self.unreadable(&error, false).await,
+        };
+        if self.generation_seen.replace(sync.metadata.generation.unwrap_or_default()) != sync.metadata.generation {
+            self.wake_source.notify_one();
+        }
+        let (candidate, candidate_render) = self.shelf.candidate();
+        let brought = Brought {
+            now: Utc::now(),
+            epoch,
+            candidate,
+            candidate_render,
+            samples: self.queries.take(),
+            delivered: self.outbox.delivered(),
+            refused: self.refused.clone(),
+        };
+        let in_motion = sync.metadata.finalizers.as_ref().is_some_and(|finalizers| !finalizers.is_empty());
+        let samples = brought.samples.len();
+        let world = match self.observer.observe(sync, brought).await {
+            Ok(world) => world,
+            Err(error) => {
+                if samples > 0 {
+                    tracing::debug!(samples, "answers of Prometheus are asked for again");
+                }
+                return self.unreadable(&error, in_motion).await;
+            }
+        };
+        self.outbox.recorded(world.release.as_ref());
+        let plan = plan(&world);
+        if let Err(violation) = lint::lint(&world, &plan) {
+            tracing::error!(gitsync = %self.key, %violation, "a plan was refused");
+            self.figures.violation();
+            return Pass::Failed { in_motion };
+        }
+        let outcome = Executor { identities: &self.observer.identities, settled: &self.observer.settled }.execute(&world, &plan).await;
+        self.figures.pass(&world, &plan);
+        self.after(&world, &plan, outcome).await
+    }
+
+    async fn sync(&self) -> Result<Option<GitSync>, ObserveError> {
+        let Some(object) = self.observer.identities.own.get(&self.key).await? else { return Ok(None) };
+        serde_json::from_value(object)
+            .map(Some)
+            .map_err(|error| ObserveError::Undecodable { object: self.key.to_string(), message: error.to_string() })
+    }
+
+    async fn unreadable(&self, error: &ObserveError, in_motion: bool) -> Pass {
+        tracing::warn!(gitsync = %self.key, error = %crate::source::chain(error), "the world cannot be read");
+        if matches!(error, ObserveError::Undecodable { .. }) {
+            let note = sluice_plan::plan::Note { warning: true, reason: "Undecodable".to_owned(), message: error.to_string() };
+            let regarding = Regarding {
+                kind: "GitSync",
+                namespace: self.key.namespace.clone().unwrap_or_default(),
+                name: self.key.name.clone(),
+                uid: String::new(),
+            };
+            events::send(&self.observer.identities.own, &[regarding], &[note], &self.instance, Utc::now()).await;
+        }
+        Pass::Failed { in_motion }
+    }
+
+    async fn after(&mut self, world: &World, plan: &Plan, outcome: Outcome) -> Pass {
+        let in_motion = plan.look_at.is_some();
+        if outcome.written > 0 || plan.records.is_empty() {
+            self.tell(world, plan).await;
+        }
+        let release = recorded(world, plan);
+        self.outbox.send(release.as_ref());
+        if let Some(release) = &release
+            && let Some(status) = &release.status
+        {
+            self.queries.send(sluice_plan::judge::due(&release.spec, status, Utc::now()));
+        }
+        match outcome.failed {
+            Some((id, error)) => self.failed(id, &error, in_motion),
+            None if outcome.written > 0 => {
+                self.refused.clear();
+                Pass::Wrote
+            }
+            None => {
+                self.refused.clear();
+                if !in_motion {
+                    housekeeping::collect(&self.observer, world).await;
+                }
+                let due = release.as_ref().and_then(|release| sluice_plan::judge::next_due(&release.spec, release.status.as_ref()?));
+                let look_at = [plan.look_at, due.filter(|_| in_motion)].into_iter().flatten().min();
+                let wait = look_at.map_or(RESYNC, |at| (at - Utc::now()).to_std().unwrap_or(Duration::from_millis(20)));
+                Pass::Wait(wait.min(RESYNC))
+            }
+        }
+    }
+
+    fn failed(&mut self, id: Option<Id>, error: &WriteError, in_motion: bool) -> Pass {
+        tracing::info!(gitsync = %self.key, reason = error.reason(), error = %error, "a write was not accepted");
+        // Somebody else was faster, or nobody knows: the next pass reads everything again, and at once.
+        if matches!(error, WriteError::Precondition { .. }) {
+            return Pass::Wait(Duration::from_millis(20));
+        }
+        if let Some(id) = id {
+            self.refused.insert(id, error.message());
+        }
+        Pass::Failed { in_motion }
+    }
+
+    async fn tell(&self, world: &World, plan: &Plan) {
+        for note in &plan.notes {
+            tracing::info!(gitsync = %self.key, reason = note.reason, "{}", note.message);
+        }
+        if plan.notes.is_empty() {
+            return;
+        }
+        let mut regarding = vec![Regarding {
+            kind: "GitSync",
+            namespace: world.namespace().to_owned(),
+            name: self.key.name.clone(),
+            uid: world.sync.metadata.uid.clone().unwrap_or_default(),
+        }];
+        for (id, live) in world.live.iter().filter(|(id, _)| id.is(sluice_crds::names::GROUP, "Rollout")) {
+            if let Some(object) = &live.object {
+                regarding.push(Regarding {
+                    kind: "Rollout",
+                    namespace: id.namespace_text().to_owned(),
+                    name: id.name.clone(),
+                    uid: sluice_plan::view::uid(object).to_owned(),
+                });
+            }
+        }
+        let (objects, notes, instance) = (self.observer.identities.own.clone(), plan.notes.clone(), self.instance.clone());
+        tokio::spawn(async move { events::send(&objects, &regarding, &notes, &instance, Utc::now()).await });
+    }
+}
+
+/// The release as the plan recorded it.
+fn recorded(world: &World, plan: &Plan) -> Option<Release> {
+    let mut release = world.release.clone()?;
+    for record in &plan.records {
+        if let sluice_plan::plan::Action::RecordRelease(status) = record {
+            release.status = Some((**status).clone());
+        }
+    }
+    Some(release)
+}
