@@ -32,5 +32,5 @@ lint: ## check the format and the lints
 	cargo clippy --workspace --all-targets -- -D warnings
 
 generate: ## write what is derived from the code: the CRDs of the chart
-	cargo run --quiet -p sluice -- crds >charts/sluice/crds/sluice.yaml.new
-	mv charts/sluice/crds/sluice.yaml.new charts/sluice/crds/sluice.yaml
+	cargo run --quiet -p sluice -- crds >charts/sluice/files/crds.yaml.new
+	mv charts/sluice/files/crds.yaml.new charts/sluice/files/crds.yaml

@@ -5,7 +5,7 @@ use sluice_cluster::object::{ApplyOptions, ObjectKey, Propagation, WriteError};
 use sluice_crds::names::{BY_SUFFIX, FIELD_MANAGER, FIELD_MANAGER_REPLICAS, FINALIZER_IN_MOTION, GROUP, VERSION};
 use sluice_crds::release::ReleaseSpec;
 use sluice_plan::plan::Action;
-use sluice_plan::view::{list, remove, set};
+use sluice_plan::view::{list, set};
 use sluice_plan::{Effect, Id, Plan, World};
 
 use crate::observe::release_name;
@@ -123,10 +123,7 @@ impl Executor<'_> {
                     "uid": uid, "resourceVersion": resource_version,
                     "annotations": {annotation: null, format!("{annotation}{BY_SUFFIX}"): null},
                 }});
-                let key = key(id, None);
-                // The GitSync's version has moved on with the record of this very pass.
-                let patch = if id.kind == "GitSync" { without_version(patch) } else { patch };
-                self.identities.own.merge_patch(&key, &patch, None, FIELD_MANAGER).await.map(drop)
+                self.identities.own.merge_patch(&key(id, None), &patch, None, FIELD_MANAGER).await.map(drop)
             }
             Effect::LiftFinalizer { id, uid, resource_version } => {
                 let finalizers: Vec<Value> = world
@@ -158,11 +155,6 @@ impl Executor<'_> {
         let patch = json!({"metadata": {"uid": uid, "resourceVersion": resource_version, "finalizers": finalizers}});
         self.identities.own.merge_patch(&key, &patch, None, FIELD_MANAGER).await.map(drop)
     }
-}
-
-fn without_version(mut patch: Value) -> Value {
-    remove(&mut patch, &["metadata", "resourceVersion"]);
-    patch
 }
 
 fn new_release(world: &World, spec: &ReleaseSpec) -> (ObjectKey, Value) {

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tower::BoxError;
 
 use crate::gate::Gate;
-use crate::stack::{Cluster, RequestClass, StackOptions};
+use crate::stack::{Cluster, StackOptions};
 
 /// One request as the transport saw it.
 #[derive(Clone, Debug)]
@@ -26,7 +26,6 @@ pub(crate) struct Seen {
     pub(crate) query: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Value,
-    pub(crate) class: RequestClass,
 }
 
 pub(crate) enum Reaction {
@@ -73,7 +72,6 @@ impl FakeApi {
         let (parts, body) = request.into_parts();
         let bytes = body.collect_bytes().await?;
         let seen = Seen {
-            class: RequestClass::of(&parts.method, &parts.uri),
             method: parts.method,
             path: parts.uri.path().to_owned(),
             query: parts.uri.query().unwrap_or_default().to_owned(),
@@ -137,7 +135,8 @@ pub(crate) fn status_value(code: u16, reason: &str, message: &str, details: Valu
 pub(crate) fn discovery(path: &str) -> Option<Value> {
     let resource = |name: &str, kind: &str, namespaced: bool| json!({"name": name, "kind": kind, "namespaced": namespaced, "verbs": ["get", "list"]});
     let group = |name: &str, versions: &[&str]| {
-        let versions: Vec<Value> = versions.iter().map(|version| json!({"groupVersion": format!("{name}/{version}"), "version": version})).collect();
+        let versions: Vec<Value> =
+            versions.iter().map(|version| json!({"groupVersion": format!("{name}/{version}"), "version": version})).collect();
         json!({"kind": "APIGroup", "name": name, "versions": versions, "preferredVersion": versions[0]})
     };
     Some(match path {

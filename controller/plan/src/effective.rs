@@ -166,8 +166,7 @@ pub fn canary_weight(plan: &RolloutPlan, state: &State) -> Option<i64> {
         State::Warming { .. } => Some(1),
         State::Shifting { step } | State::Judging { step } => Some(of_step(*step)),
         State::HandingOver { stage } => match stage {
-            Handover::RepointServices => Some(WEIGHT_TOTAL),
-            Handover::WarmRoot => Some(WEIGHT_TOTAL - 1),
+            Handover::RepointServices => Some(WEIGHT_TOTAL - 1),
             Handover::ShiftToRoot => Some(1),
             _ => None,
         },

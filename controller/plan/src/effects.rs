@@ -56,6 +56,12 @@ impl Effect {
     }
 }
 
+/// Whether an effect writes the GitSync itself.
+#[must_use]
+pub fn is_of_sync(effect: &Effect) -> bool {
+    effect.id().is_none_or(|id| id.is(sluice_crds::names::GROUP, "GitSync"))
+}
+
 /// The applies that a set of desired objects needs, in safe order.
 #[must_use]
 pub fn applies(world: &World, effective: &Effective) -> Vec<Effect> {

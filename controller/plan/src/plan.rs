@@ -16,7 +16,7 @@ use crate::effects::{self};
 use crate::evidence::ready_count;
 use crate::inventory;
 use crate::judge;
-use crate::motion::{Motion, Next, deadline, step_count};
+use crate::motion::{Motion, Next, SETTLE_S, deadline, step_count};
 use crate::rest;
 use crate::retreat;
 use crate::wait::Blocked;
@@ -24,6 +24,8 @@ use crate::world::{Candidate, World};
 
 /// How often a release in motion is looked at when nothing wakes it.
 const LOOK_AGAIN_MS: i64 = 1000;
+/// The same for waits of a second or two.
+const LOOK_SOON_MS: i64 = 150;
 /// Healthy time is recorded at least this often in a step; a gap counts at most as this much, so that no restart and no jump of a
 /// clock makes a hold shorter.
 const CHECKPOINT_MS_MAX: i64 = 5000;
@@ -106,7 +108,9 @@ pub fn plan(world: &World) -> Plan {
     let shown = crate::show::rollouts(world, &draft.sync, spec, status.as_ref());
     draft.plan.effects.extend(shown);
     if draft.sync != sync_before {
-        // The GitSync's record comes first: it holds what must survive the Release.
+        // The GitSync's record comes first: it holds what must survive the Release. What else is written to the GitSync waits
+        // for the next pass, since this record gives it a new version.
+        draft.plan.effects.retain(|effect| !effects::is_of_sync(effect));
         draft.plan.records.insert(0, Action::RecordSync(Box::new(draft.sync.clone())));
     }
     draft.plan
@@ -275,6 +279,7 @@ impl Draft<'_> {
             Blocked::Metric { verdict: sluice_analysis::Verdict::Inconclusive, .. } => alert(status, spec, "Inconclusive", &step.to_string(), now),
             _ => {}
         }
+        self.plan.look_at = Some(now + look_again(&blocked));
         self.plan.blocked = Some(blocked);
     }
 
@@ -293,7 +298,8 @@ impl Draft<'_> {
             State::Judging { step } => {
                 status.held = Held { ms: 0, at: world.now };
                 for (plan, progress) in spec.rollouts.iter().zip(&mut status.rollouts) {
-                    progress.metrics = judge::start(plan, world.now);
+                    // The weight is accepted; proxies have it a moment later, and only then do answers belong to this step.
+                    progress.metrics = judge::start(plan, world.now + Duration::seconds(SETTLE_S));
                 }
                 format!("step {} of {} is judged at {} %", step + 1, step_count(spec), retreat::weight_percent(spec, &status.state))
             }
@@ -483,6 +489,15 @@ pub fn is_absorbed(world: &World, spec: &ReleaseSpec, candidate: &Revision) -> b
 pub fn record_applied(sync: &mut GitSyncStatus, digest: &str) {
     if !sync.applied.iter().any(|applied| applied == digest) {
         sync.applied.push(digest.to_owned());
+    }
+}
+
+/// When a wait is looked at again though nothing wakes it: short waits for proxies precisely, holds at their end.
+fn look_again(blocked: &Blocked) -> Duration {
+    match blocked {
+        Blocked::DataPlane | Blocked::Draining => Duration::milliseconds(LOOK_SOON_MS),
+        Blocked::HoldTime { held_ms, hold_ms } => Duration::milliseconds((hold_ms - held_ms).clamp(1, LOOK_AGAIN_MS)),
+        _ => Duration::milliseconds(LOOK_AGAIN_MS),
     }
 }
 

@@ -24,8 +24,8 @@ pub enum Blocked {
     RouteNotAccepted { route: String },
     #[error("waiting until the proxies have the new weights")]
     DataPlane,
-    #[error("the step has been healthy for {held_s} of {hold_s} s")]
-    HoldTime { held_s: i64, hold_s: i64 },
+    #[error("the step has been healthy for {} of {} s", .held_ms / 1000, .hold_ms / 1000)]
+    HoldTime { held_ms: i64, hold_ms: i64 },
     #[error("{rollout}: {message}")]
     Metric { rollout: String, verdict: Verdict, message: String },
     #[error("step {step} at {weight_percent} % waits for a person: kubectl annotate --overwrite rollouts.sluice.dev/{rollout} -n {namespace} sluice.dev/promote={sha}")]

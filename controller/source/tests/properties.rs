@@ -10,12 +10,15 @@ const OPEN: UrlPolicy =
     UrlPolicy { allow_http: true, allow_http_credentials: true, allow_file: true, allow_local_addresses: true };
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn an_accepted_url_prints_as_one_that_is_accepted_and_means_the_same(text in "(https|http|file|ssh)://[a-z@:./\\-\\[\\]0-9?#%]{0,40}") {
         if let Ok(url) = RemoteUrl::parse(&text, &OPEN) {
             let printed = url.to_string();
             prop_assert_eq!(RemoteUrl::parse(&printed, &OPEN).unwrap(), url);
-            prop_assert!(!printed.contains('@') || printed.find('@') > printed[8..].find('/').map(|at| at + 8));
+            let authority = printed.split("://").nth(1).and_then(|rest| rest.split('/').next());
+            prop_assert!(authority.is_some_and(|authority| !authority.contains('@')));
         }
     }
 

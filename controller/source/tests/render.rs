@@ -337,23 +337,6 @@ fn a_large_plain_directory_is_rendered_in_slices() {
 }
 
 #[test]
-fn a_plain_directory_larger_than_one_run_could_hold_in_memory_is_rendered() {
-    let fields: String =
-        (0..3000).map(|n| format!("  field{n}: {{type: string, description: some words that take room}}\n")).collect();
-    let files: Vec<(String, String)> = (0..40)
-        .map(|n| {
-            (format!("app/{n}.yaml"), format!("apiVersion: example.org/v1\nkind: X\nmetadata: {{name: x{n}}}\nspec:\n{fields}"))
-        })
-        .collect();
-    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
-    assert!(files.iter().map(|(_, text)| text.len()).sum::<usize>() > 7_000_000);
-    assert_eq!(render(&files).unwrap().objects.len(), 40);
-    let mut unsliced = renderer();
-    unsliced.limits.slice_bytes = usize::MAX;
-    assert_eq!(render_with(&unsliced, &files).unwrap_err().reason(), "RendererLimit");
-}
-
-#[test]
 fn warnings_of_kustomize_are_passed_on() {
     let files = [("app/kustomization.yaml", "resources: [d.yaml]\ncommonLabels: {a: b}"), ("app/d.yaml", DEPLOYMENT)];
     let warnings = render(&files).unwrap().warnings;

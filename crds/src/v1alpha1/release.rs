@@ -202,10 +202,9 @@ pub enum State {
 /// The handover, write by write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum Handover {
-    /// The Services select the canary pods.
+    /// The Services select the canary pods, and the route gives the root Service the smallest weight: the proxy learns it
+    /// anew, while the stable pods still answer what reaches them meanwhile.
     RepointServices,
-    /// The route gives the root Service the smallest weight: the proxy learns it anew.
-    WarmRoot,
     /// The route gives the root Service all but the smallest weight.
     ShiftToRoot,
     /// The route is as in Git.

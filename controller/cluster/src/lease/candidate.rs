@@ -128,7 +128,8 @@ impl Elector {
                 self.api.replace(&wanted, self.call_timeout()).await
             }
             None => {
-                let wanted = Record::absent(&config.namespace, &config.name).taken(&config.identity, epoch, config.duration(), Utc::now());
+                let wanted =
+                    Record::absent(&config.namespace, &config.name).taken(&config.identity, epoch, config.duration(), Utc::now());
                 self.api.create(&wanted, self.call_timeout()).await
             }
         };

@@ -104,7 +104,9 @@ impl Elector {
                 Renewal::Done
             }
             Reply::Missing => Renewal::Lost(LossReason::Deleted),
-            Reply::Conflict => self.catch_up(term).await.unwrap_or_else(|| Renewal::Failed("the Lease was changed by somebody".to_owned())),
+            Reply::Conflict => {
+                self.catch_up(term).await.unwrap_or_else(|| Renewal::Failed("the Lease was changed by somebody".to_owned()))
+            }
             Reply::Failed(message) => Renewal::Failed(message),
         }
     }

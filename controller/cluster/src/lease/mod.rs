@@ -6,8 +6,14 @@
 
 mod api;
 mod candidate;
+#[cfg(test)]
+mod exclusion_tests;
 mod leader;
 mod record;
+#[cfg(test)]
+mod store;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,7 +89,8 @@ impl LeaseConfig {
         if self.duration_s == 0 || self.duration_s > DURATION_MAX_S {
             return Err(LeaseConfigError::Duration { duration_s: self.duration_s });
         }
-        if self.renew_every.is_zero() || self.poll_every.is_zero() || self.renew_every * RENEWALS_PER_LEASE_MIN > self.duration() {
+        if self.renew_every.is_zero() || self.poll_every.is_zero() || self.renew_every * RENEWALS_PER_LEASE_MIN > self.duration()
+        {
             return Err(LeaseConfigError::Renewal { renew_ms: self.renew_every.as_millis(), duration_s: self.duration_s });
         }
         Ok(())
@@ -98,7 +105,9 @@ pub enum LeaseConfigError {
     Identity,
     #[error("a lease of {duration_s} s is not possible; choose 1 to {DURATION_MAX_S} s")]
     Duration { duration_s: u32 },
-    #[error("renewing every {renew_ms} ms is too rare for a lease of {duration_s} s; renew at least {RENEWALS_PER_LEASE_MIN} times within it")]
+    #[error(
+        "renewing every {renew_ms} ms is too rare for a lease of {duration_s} s; renew at least {RENEWALS_PER_LEASE_MIN} times within it"
+    )]
     Renewal { renew_ms: u128, duration_s: u32 },
 }
 
@@ -106,8 +115,12 @@ pub enum LeaseConfigError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Leadership {
     /// Another process leads, as far as we know.
-    Standby { holder: Option<String> },
-    Leading { epoch: i64 },
+    Standby {
+        holder: Option<String>,
+    },
+    Leading {
+        epoch: i64,
+    },
     /// Final.
     Over,
 }
@@ -150,7 +163,12 @@ impl Elector {
     /// Waits for the lease, holds it, and ends with it. Opens the gate only while the lease holds by the local clock; on a loss
     /// the gate is closed before anything else. On `shutdown` (stop the workers first) the writes under way may finish, then the
     /// lease is given back. Dropping the future closes the gate.
-    pub async fn run(self, gate: Gate, leadership: watch::Sender<Leadership>, mut shutdown: watch::Receiver<bool>) -> ElectionEnd {
+    pub async fn run(
+        self,
+        gate: Gate,
+        leadership: watch::Sender<Leadership>,
+        mut shutdown: watch::Receiver<bool>,
+    ) -> ElectionEnd {
         let guard = CloseOnDrop { gate: &gate, leadership: &leadership };
         let end = match self.stand(&leadership, &mut shutdown).await {
             Candidacy::Withdrawn => ElectionEnd::NeverLed,

@@ -16,8 +16,12 @@ const EPOCH_RULE: &str = "the epoch never falls";
 /// etcd's limit and that of the connection to it. Both come as 500 without a reason.
 const TOO_LARGE: [&str; 3] = ["request is too large", "ResourceExhausted", "trying to send message larger than max"];
 /// How the authorizer and the plug-ins that stand in for it word a refusal; everything else with 403 is admission.
-const RBAC: [&str; 4] =
-    ["attempting to grant RBAC permissions", "cannot set an ownerRef on a resource you can't", "cannot set blockOwnerDeletion", "not authorized"];
+const RBAC: [&str; 4] = [
+    "attempting to grant RBAC permissions",
+    "cannot set an ownerRef on a resource you can't",
+    "cannot set blockOwnerDeletion",
+    "not authorized",
+];
 
 /// What the request was: the same answer means different things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,8 +80,12 @@ pub(crate) fn refusal(key: &ObjectKey, verb: Verb, answer: &Answer) -> WriteErro
         other if other.is_client_error() => {
             refused(if denied_by_webhook(&status) { RefusedBy::Admission } else { RefusedBy::Request })
         }
-        StatusCode::INTERNAL_SERVER_ERROR if TOO_LARGE.iter().any(|words| status.message.contains(words)) => refused(RefusedBy::Size),
-        StatusCode::INTERNAL_SERVER_ERROR if status.message.contains("field not declared in schema") => refused(RefusedBy::Schema),
+        StatusCode::INTERNAL_SERVER_ERROR if TOO_LARGE.iter().any(|words| status.message.contains(words)) => {
+            refused(RefusedBy::Size)
+        }
+        StatusCode::INTERNAL_SERVER_ERROR if status.message.contains("field not declared in schema") => {
+            refused(RefusedBy::Schema)
+        }
         // 5xx, and whatever else no API server should say
         _ => WriteError::Unknown { object, status: Some(code), message },
     }
@@ -122,7 +130,11 @@ fn conflict(object: String, status: &ApiStatus, message: String) -> WriteError {
         .filter(|cause| cause.reason == FIELD_CONFLICT)
         .map(|cause| HeldField { manager: manager_of(&cause.message), field: super::status::clip(&cause.field) })
         .collect();
-    if conflicts.is_empty() { WriteError::Precondition { object, message } } else { WriteError::FieldConflict { object, conflicts } }
+    if conflicts.is_empty() {
+        WriteError::Precondition { object, message }
+    } else {
+        WriteError::FieldConflict { object, conflicts }
+    }
 }
 
 /// From `conflict with "kubectl-edit" using apps/v1`.

@@ -84,7 +84,10 @@ mod tests {
 
     #[test]
     fn a_key_reads_as_kind_and_place() {
-        assert_eq!(ObjectKey::new("gateway.networking.k8s.io", "v1", "HTTPRoute", Some("shop"), "shop").to_string(), "HTTPRoute shop/shop");
+        assert_eq!(
+            ObjectKey::new("gateway.networking.k8s.io", "v1", "HTTPRoute", Some("shop"), "shop").to_string(),
+            "HTTPRoute shop/shop"
+        );
         assert_eq!(ObjectKey::new("", "v1", "Namespace", None, "shop").to_string(), "Namespace shop");
         assert_eq!(ObjectKey::new("", "v1", "Pod", None, "x").api_version(), "v1");
         assert_eq!(ObjectKey::new("apps", "v1", "Deployment", None, "x").api_version(), "apps/v1");

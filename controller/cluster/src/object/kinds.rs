@@ -134,7 +134,8 @@ impl Kinds {
 
 impl Group {
     fn find(&self, group: &str, version: &str, kind: &str) -> Result<ServedKind, KindError> {
-        let serving: Vec<&ServedKind> = self.versions.iter().flat_map(|(_, kinds)| kinds).filter(|served| served.kind == kind).collect();
+        let serving: Vec<&ServedKind> =
+            self.versions.iter().flat_map(|(_, kinds)| kinds).filter(|served| served.kind == kind).collect();
         let found = if version.is_empty() {
             serving.iter().find(|served| served.version == served.preferred_version).or(serving.first())
         } else {
@@ -216,7 +217,9 @@ async fn look_up(client: &kube::Client, group: &str) -> Result<(Versions, Option
             None => return Ok((Vec::new(), None)),
         }
     };
-    let preferred = described.preferred_version.or_else(|| described.versions.first().map(|first| GroupVersion { version: first.version.clone() }));
+    let preferred = described
+        .preferred_version
+        .or_else(|| described.versions.first().map(|first| GroupVersion { version: first.version.clone() }));
     let preferred = preferred.map(|preferred| preferred.version).unwrap_or_default();
     let mut versions = Vec::new();
     let mut failure = None;

@@ -8,12 +8,12 @@ mod kinds;
 mod prune;
 mod read;
 mod read_error;
+#[cfg(test)]
+mod read_tests;
 pub(crate) mod request;
 mod status;
 mod write;
 mod write_error;
-#[cfg(test)]
-mod read_tests;
 #[cfg(test)]
 mod write_tests;
 

@@ -45,7 +45,8 @@ mod tests {
 
     #[test]
     fn what_the_server_dropped_or_changed_is_named() {
-        let sent = json!({"phase": "Rolling", "step": {"index": 1, "new": true}, "list": [{"a": 1, "b": 2}], "none": null, "n": 1.0});
+        let sent =
+            json!({"phase": "Rolling", "step": {"index": 1, "new": true}, "list": [{"a": 1, "b": 2}], "none": null, "n": 1.0});
         let kept = json!({"phase": "Rolling", "step": {"index": 2}, "list": [{"a": 1}], "n": 1, "defaulted": 3});
         assert_eq!(dropped(&sent, &kept, "status"), ["status.list[0].b", "status.step.index", "status.step.new"]);
         assert!(dropped(&sent, &sent, "status").is_empty());

@@ -118,7 +118,8 @@ impl Objects {
                 Some(listing) => return Ok(listing),
                 None if restarts < RESTARTS_MAX => restarts += 1,
                 None => {
-                    let message = "its pages expired while it was being read; the cluster changes faster than the list is read".to_owned();
+                    let message =
+                        "its pages expired while it was being read; the cluster changes faster than the list is read".to_owned();
                     return Err(ReadError::Unavailable { object: key.to_string(), message });
                 }
             }
@@ -126,7 +127,14 @@ impl Objects {
     }
 
     /// `None` if a page expired.
-    async fn pages(&self, key: &ObjectKey, api_version: &str, path: &str, labels: Option<&str>, limit: usize) -> Result<Option<Listing>, ReadError> {
+    async fn pages(
+        &self,
+        key: &ObjectKey,
+        api_version: &str,
+        path: &str,
+        labels: Option<&str>,
+        limit: usize,
+    ) -> Result<Option<Listing>, ReadError> {
         let mut listing = Listing::default();
         let mut seen = 0;
         let mut token = String::new();

@@ -75,10 +75,10 @@ impl ReadError {
         let code = answer.status.as_u16();
         match answer.status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Self::Denied { object, status: code, message },
-            StatusCode::TOO_MANY_REQUESTS => {
-                Self::Throttled { object, retry_after: retry_after(answer, &status), message }
+            StatusCode::TOO_MANY_REQUESTS => Self::Throttled { object, retry_after: retry_after(answer, &status), message },
+            other if other.is_client_error() && other != StatusCode::REQUEST_TIMEOUT => {
+                Self::Refused { object, status: code, message }
             }
-            other if other.is_client_error() && other != StatusCode::REQUEST_TIMEOUT => Self::Refused { object, status: code, message },
             _ => Self::Unavailable { object, message: format!("{code}: {message}") },
         }
     }

@@ -23,7 +23,9 @@ fn deployment() -> ObjectKey {
 #[tokio::test(start_paused = true)]
 async fn a_missing_object_is_none_and_a_missing_kind_is_an_error() {
     let api = with_discovery(|seen| match seen.path.as_str() {
-        "/apis/apps/v1/namespaces/shop/deployments/web" => status(404, "NotFound", "not found", json!({"name": "web", "kind": "deployments"})),
+        "/apis/apps/v1/namespaces/shop/deployments/web" => {
+            status(404, "NotFound", "not found", json!({"name": "web", "kind": "deployments"}))
+        }
         _ => status(404, "NotFound", "the server could not find the requested resource", json!({})),
     });
     let objects = objects(&api);
@@ -31,9 +33,12 @@ async fn a_missing_object_is_none_and_a_missing_kind_is_an_error() {
     let gone = objects.get(&ObjectKey::new("", "v1", "ConfigMap", Some("shop"), "a")).await.unwrap_err();
     assert_eq!(gone.reason(), "UnknownKind");
     let page = with_discovery(|_| Reaction::Text(404, "404 page not found\n".to_owned()));
-    assert_eq!(super::read_tests::objects(&page).get(&deployment()).await.unwrap_err().reason(), "UnknownKind");
+    assert_eq!(self::objects(&page).get(&deployment()).await.unwrap_err().reason(), "UnknownKind", "a page that is no Status");
     let unknown = objects.get(&ObjectKey::new("apps", "v1", "Deploymnt", Some("shop"), "a")).await.unwrap_err();
-    assert_eq!(unknown.to_string(), "reading Deploymnt shop/a: the cluster serves no kind Deploymnt in apps/v1; install its CRD, or correct apiVersion and kind");
+    assert_eq!(
+        unknown.to_string(),
+        "reading Deploymnt shop/a: the cluster serves no kind Deploymnt in apps/v1; install its CRD, or correct apiVersion and kind"
+    );
     let group = objects.get(&ObjectKey::new("nowhere.dev", "v1", "Thing", None, "a")).await.unwrap_err();
     assert_eq!(group.reason(), "UnknownKind");
     let version = objects.get(&ObjectKey::new("apps", "v1beta1", "Deployment", Some("shop"), "a")).await.unwrap_err();
@@ -42,7 +47,8 @@ async fn a_missing_object_is_none_and_a_missing_kind_is_an_error() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_read_is_never_an_absence() {
-    let cases: [(fn() -> Reaction, &str, bool); 10] = [
+    type Case = (fn() -> Reaction, &'static str, bool);
+    let cases: [Case; 10] = [
         (|| status(401, "Unauthorized", "no", json!({})), "ReadDenied", false),
         (|| status(403, "Forbidden", "no", json!({})), "ReadDenied", false),
         (|| status(400, "BadRequest", "no", json!({})), "ReadRefused", false),
@@ -66,11 +72,15 @@ async fn a_failed_read_is_never_an_absence() {
 async fn a_name_from_git_cannot_lead_to_another_object() {
     let api = with_discovery(|_| Reaction::Json(200, json!({})));
     let objects = objects(&api);
-    for (namespace, name) in [("shop", "../secrets/x"), ("shop", ".."), ("../..", "x"), ("shop", ""), ("shop", "a?b"), ("shop", "a%2Fb")] {
+    for (namespace, name) in
+        [("shop", "../secrets/x"), ("shop", ".."), ("../..", "x"), ("shop", ""), ("shop", "a?b"), ("shop", "a%2Fb")]
+    {
         let error = objects.get(&ObjectKey::new("apps", "v1", "Deployment", Some(namespace), name)).await.unwrap_err();
         assert_eq!(error.reason(), "InvalidName", "{namespace} {name}");
     }
-    for key in [ObjectKey::new("apps/../..", "v1", "Deployment", None, "x"), ObjectKey::new("apps", "..", "Deployment", None, "x")] {
+    for key in
+        [ObjectKey::new("apps/../..", "v1", "Deployment", None, "x"), ObjectKey::new("apps", "..", "Deployment", None, "x")]
+    {
         assert_eq!(objects.get(&key).await.unwrap_err().reason(), "InvalidName");
     }
     for key in [ObjectKey::new("apps", "v1", "Deployment", None, "x"), ObjectKey::new("", "v1", "Namespace", Some("a"), "x")] {
@@ -109,8 +119,11 @@ async fn an_object_that_does_not_fit_its_type_is_set_apart() {
         let listing = objects(&api).list("", "v1", kind, Some("shop"), None, 100).await.unwrap();
         assert!(listing.is_complete());
         let (decoded, unreadable) = listing.decode::<k8s_openapi::api::core::v1::ConfigMap>();
-        assert_eq!(unreadable[0].name, "b");
-        assert_eq!((decoded.len(), unreadable.len()), (if kind == "Secret" { 0 } else { 1 }, if kind == "Secret" { 2 } else { 1 }));
+        assert_eq!(unreadable.last().unwrap().name, "b");
+        assert_eq!(
+            (decoded.len(), unreadable.len()),
+            (if kind == "Secret" { 0 } else { 1 }, if kind == "Secret" { 2 } else { 1 })
+        );
         assert!(kind != "Secret" || !format!("{unreadable:?}").contains("planted"));
     }
 }
@@ -162,9 +175,14 @@ async fn a_broken_api_group_hides_no_other_and_heals() {
     let counted = calls.clone();
     let api = FakeApi::new(move |seen| match seen.path.as_str() {
         "/apis/metrics.example" if counted.fetch_add(1, Ordering::SeqCst) == 0 => Reaction::Text(503, "down".to_owned()),
-        "/apis/metrics.example" => Reaction::Json(200, json!({"versions": [{"version": "v1"}, {"version": "v1beta1"}], "preferredVersion": {"version": "v1beta1"}})),
+        "/apis/metrics.example" => Reaction::Json(
+            200,
+            json!({"versions": [{"version": "v1"}, {"version": "v1beta1"}], "preferredVersion": {"version": "v1beta1"}}),
+        ),
         "/apis/metrics.example/v1" => Reaction::Text(503, "down".to_owned()),
-        "/apis/metrics.example/v1beta1" => Reaction::Json(200, json!({"resources": [{"name": "things", "kind": "Thing", "namespaced": false}]})),
+        "/apis/metrics.example/v1beta1" => {
+            Reaction::Json(200, json!({"resources": [{"name": "things", "kind": "Thing", "namespaced": false}]}))
+        }
         path => discovery(path).map_or_else(|| Reaction::Text(404, String::new()), |value| Reaction::Json(200, value)),
     });
     let kinds = Kinds::new(api.cluster(Gate::closed()).client());

@@ -41,7 +41,10 @@ impl ApiStatus {
     pub(crate) fn parse(body: &[u8]) -> Self {
         match serde_json::from_slice::<ApiStatus>(body) {
             Ok(status) if status.kind == "Status" => status,
-            _ => Self { message: String::from_utf8_lossy(&body[..body.len().min(MESSAGE_MAX_BYTES)]).into_owned(), ..Self::default() },
+            _ => Self {
+                message: String::from_utf8_lossy(&body[..body.len().min(MESSAGE_MAX_BYTES)]).into_owned(),
+                ..Self::default()
+            },
         }
     }
 
@@ -54,7 +57,10 @@ impl ApiStatus {
     pub(crate) fn shown_message(&self, key: &ObjectKey) -> String {
         if self.is_about_secrets(key) {
             // the server quotes rejected values: "Invalid value: …"
-            return format!("the API server's message about this Secret is not shown, since it may quote its data (reason {:?})", clip(&self.reason));
+            return format!(
+                "the API server's message about this Secret is not shown, since it may quote its data (reason {:?})",
+                clip(&self.reason)
+            );
         }
         clip(&self.message)
     }

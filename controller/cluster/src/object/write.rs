@@ -68,7 +68,13 @@ impl Objects {
     }
 
     /// The caller puts uid, and resourceVersion where the decision rests on other fields, into the metadata of the patch.
-    pub async fn merge_patch(&self, key: &ObjectKey, patch: &Value, subresource: Option<&str>, manager: &str) -> Result<Value, WriteError> {
+    pub async fn merge_patch(
+        &self,
+        key: &ObjectKey,
+        patch: &Value,
+        subresource: Option<&str>,
+        manager: &str,
+    ) -> Result<Value, WriteError> {
         let call = Call::new(Method::PATCH, self.place(key, subresource).await?)
             .query("fieldManager", manager)
             .query(STRICT.0, STRICT.1)
@@ -78,7 +84,13 @@ impl Objects {
 
     /// `operations` is a JSON patch that begins with its `test`s. A failed one is a [`WriteError::Precondition`], and so is a
     /// path that does not exist: the server does not tell them apart.
-    pub async fn json_patch(&self, key: &ObjectKey, operations: &Value, subresource: Option<&str>, manager: &str) -> Result<Value, WriteError> {
+    pub async fn json_patch(
+        &self,
+        key: &ObjectKey,
+        operations: &Value,
+        subresource: Option<&str>,
+        manager: &str,
+    ) -> Result<Value, WriteError> {
         let call = Call::new(Method::PATCH, self.place(key, subresource).await?)
             .query("fieldManager", manager)
             .query(STRICT.0, STRICT.1)
@@ -106,7 +118,13 @@ impl Objects {
 
     /// Deletes that very object: one of the same name with another uid stays, as [`WriteError::Precondition`]. An object that is
     /// gone already is a success.
-    pub async fn delete(&self, key: &ObjectKey, uid: &str, resource_version: Option<&str>, propagation: Propagation) -> Result<(), WriteError> {
+    pub async fn delete(
+        &self,
+        key: &ObjectKey,
+        uid: &str,
+        resource_version: Option<&str>,
+        propagation: Propagation,
+    ) -> Result<(), WriteError> {
         if uid.is_empty() {
             let message = "an object is deleted only by its uid".to_owned();
             return Err(WriteError::InvalidKey { object: key.to_string(), message });

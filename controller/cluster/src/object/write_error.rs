@@ -124,7 +124,11 @@ impl WriteError {
     #[must_use]
     pub fn is_terminal(&self) -> bool {
         match self {
-            Self::Refused { .. } | Self::Denied { .. } | Self::FieldConflict { .. } | Self::Pruned { .. } | Self::InvalidKey { .. } => true,
+            Self::Refused { .. }
+            | Self::Denied { .. }
+            | Self::FieldConflict { .. }
+            | Self::Pruned { .. }
+            | Self::InvalidKey { .. } => true,
             Self::Kind { source, .. } => !source.is_transient(),
             Self::Precondition { .. }
             | Self::NamespaceTerminating { .. }

@@ -76,7 +76,9 @@ async fn a_delete_names_the_very_object() {
 async fn deleting_what_is_gone_succeeds_and_a_namesake_stays() {
     let gone = with_discovery(|_| status(404, "NotFound", "gone", json!({"name": "web", "kind": "deployments"})));
     objects(&gone).delete(&deployment(), "u-1", None, Propagation::Background).await.unwrap();
-    let namesake = with_discovery(|_| status(409, "Conflict", "Precondition failed: UID in precondition: u-1, UID in object meta: u-2", json!({"name": "web"})));
+    let namesake = with_discovery(|_| {
+        status(409, "Conflict", "Precondition failed: UID in precondition: u-1, UID in object meta: u-2", json!({"name": "web"}))
+    });
     let error = objects(&namesake).delete(&deployment(), "u-1", None, Propagation::Background).await.unwrap_err();
     assert_eq!(error.reason(), "PreconditionFailed");
     let kind = with_discovery(|_| Reaction::Text(404, "404 page not found".to_owned()));
@@ -90,13 +92,23 @@ async fn every_patch_goes_where_it_should_and_is_strict() {
     let objects = objects(&api);
     objects.create(&deployment(), &json!({"metadata": {}}), "sluice").await.unwrap();
     objects.merge_patch(&release(), &json!({"metadata": {"uid": "u"}}), Some("status"), "sluice").await.unwrap();
-    objects.json_patch(&deployment(), &json!([{"op": "test", "path": "/metadata/uid", "value": "u"}]), None, "sluice").await.unwrap();
-    let lines: Vec<String> = api.seen().iter().map(|seen| format!("{} {} {}", seen.method, seen.path, seen.headers["content-type"].to_str().unwrap())).collect();
-    assert_eq!(lines, [
-        "POST /apis/apps/v1/namespaces/shop/deployments application/json",
-        "PATCH /apis/sluice.dev/v1alpha1/namespaces/shop/releases/web-1/status application/merge-patch+json",
-        "PATCH /apis/apps/v1/namespaces/shop/deployments/web application/json-patch+json",
-    ]);
+    objects
+        .json_patch(&deployment(), &json!([{"op": "test", "path": "/metadata/uid", "value": "u"}]), None, "sluice")
+        .await
+        .unwrap();
+    let lines: Vec<String> = api
+        .seen()
+        .iter()
+        .map(|seen| format!("{} {} {}", seen.method, seen.path, seen.headers["content-type"].to_str().unwrap()))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "POST /apis/apps/v1/namespaces/shop/deployments application/json",
+            "PATCH /apis/sluice.dev/v1alpha1/namespaces/shop/releases/web-1/status application/merge-patch+json",
+            "PATCH /apis/apps/v1/namespaces/shop/deployments/web application/json-patch+json",
+        ]
+    );
     for seen in api.seen() {
         assert_eq!(parameters(&seen), ["fieldManager=sluice", "fieldValidation=Strict"]);
     }
@@ -118,9 +130,19 @@ async fn a_status_is_replaced_only_at_its_version_and_only_as_a_whole() {
     assert_eq!(error.reason(), "InvalidName");
     let seen = api.seen();
     assert_eq!(seen.len(), 2);
-    assert_eq!((seen[0].method.as_str(), seen[0].path.as_str(), seen[0].query.as_str()), ("PUT", "/apis/sluice.dev/v1alpha1/namespaces/shop/releases/web-1/status", "fieldValidation=Strict"));
+    assert_eq!(
+        (seen[0].method.as_str(), seen[0].path.as_str(), seen[0].query.as_str()),
+        ("PUT", "/apis/sluice.dev/v1alpha1/namespaces/shop/releases/web-1/status", "fieldValidation=Strict")
+    );
 
-    let strict = with_discovery(|_| status(400, "BadRequest", r#"Release in version "v1alpha1" cannot be handled as a Release: strict decoding error: unknown field "status.a", unknown field "status.b""#, json!({"name": "web-1"})));
+    let strict = with_discovery(|_| {
+        status(
+            400,
+            "BadRequest",
+            r#"Release in version "v1alpha1" cannot be handled as a Release: strict decoding error: unknown field "status.a", unknown field "status.b""#,
+            json!({"name": "web-1"}),
+        )
+    });
     let error = objects(&strict).replace_status(&release(), &object(json!({"a": 1}))).await.unwrap_err();
     assert!(matches!(&error, WriteError::Pruned { fields, .. } if fields == &["status.a", "status.b"]), "{error}");
 }
@@ -132,7 +154,10 @@ async fn behind_a_closed_gate_a_write_says_that_nothing_was_sent() {
     let objects = Objects::new(client.clone(), Kinds::new(client));
     let error = objects.create(&deployment(), &json!({}), "sluice").await.unwrap_err();
     assert_eq!((error.reason(), error.is_outcome_unknown(), api.seen().len()), ("NotLeader", false, 0));
-    objects.apply(&deployment(), &json!({}), ApplyOptions { manager: "sluice", dry_run: true, ..ApplyOptions::default() }).await.unwrap();
+    objects
+        .apply(&deployment(), &json!({}), ApplyOptions { manager: "sluice", dry_run: true, ..ApplyOptions::default() })
+        .await
+        .unwrap();
 }
 
 /// Answers as recorded from real API servers, for an apply unless the case says otherwise.
@@ -141,44 +166,264 @@ fn answers() -> Vec<(&'static str, u16, Value, &'static str)> {
     let named = || json!({"name": "web"});
     let s = status_value;
     vec![
-        ("apply: stale resourceVersion", 409, s(409, "Conflict", "Operation cannot be fulfilled on deployments.apps \"web\": the object has been modified; please apply your changes to the latest version and try again", named()), "PreconditionFailed"),
-        ("apply: uid of a missing object", 409, s(409, "Conflict", "Operation cannot be fulfilled on deployments.apps \"web\": uid mismatch: the provided object specified uid u-1, and no existing object was found", named()), "PreconditionFailed"),
-        ("apply: wrong uid", 422, s(422, "Invalid", "Deployment \"web\" is invalid: metadata.uid: Invalid value: \"u-1\": field is immutable", one("FieldValueInvalid", "Invalid value: \"u-1\": field is immutable", "metadata.uid")), "PreconditionFailed"),
-        ("create: with a uid", 422, s(422, "Invalid", "metadata.uid", one("FieldValueInvalid", "Invalid value", "metadata.uid")), "Invalid"),
-        ("json: failed test", 422, s(422, "Invalid", "the server rejected our request due to an error in our request", json!({})), "PreconditionFailed"),
-        ("json: invalid result", 422, s(422, "Invalid", "spec.replicas", one("FieldValueInvalid", "must be >= 0", "spec.replicas")), "Invalid"),
+        (
+            "apply: stale resourceVersion",
+            409,
+            s(
+                409,
+                "Conflict",
+                "Operation cannot be fulfilled on deployments.apps \"web\": the object has been modified; please apply your changes to the latest version and try again",
+                named(),
+            ),
+            "PreconditionFailed",
+        ),
+        (
+            "apply: uid of a missing object",
+            409,
+            s(
+                409,
+                "Conflict",
+                "Operation cannot be fulfilled on deployments.apps \"web\": uid mismatch: the provided object specified uid u-1, and no existing object was found",
+                named(),
+            ),
+            "PreconditionFailed",
+        ),
+        (
+            "apply: wrong uid",
+            422,
+            s(
+                422,
+                "Invalid",
+                "Deployment \"web\" is invalid: metadata.uid: Invalid value: \"u-1\": field is immutable",
+                one("FieldValueInvalid", "Invalid value: \"u-1\": field is immutable", "metadata.uid"),
+            ),
+            "PreconditionFailed",
+        ),
+        (
+            "create: with a uid",
+            422,
+            s(422, "Invalid", "metadata.uid", one("FieldValueInvalid", "Invalid value", "metadata.uid")),
+            "Invalid",
+        ),
+        (
+            "json: failed test",
+            422,
+            s(422, "Invalid", "the server rejected our request due to an error in our request", json!({})),
+            "PreconditionFailed",
+        ),
+        (
+            "json: invalid result",
+            422,
+            s(422, "Invalid", "spec.replicas", one("FieldValueInvalid", "must be >= 0", "spec.replicas")),
+            "Invalid",
+        ),
         ("merge: no causes", 422, s(422, "Invalid", "the server rejected our request", json!({})), "Invalid"),
-        ("apply: field of another manager", 409, s(409, "Conflict", "Apply failed with 1 conflict", one("FieldManagerConflict", "conflict with \"kubectl-scale\" using apps/v1", ".spec.replicas")), "FieldConflict"),
+        (
+            "apply: field of another manager",
+            409,
+            s(
+                409,
+                "Conflict",
+                "Apply failed with 1 conflict",
+                one("FieldManagerConflict", "conflict with \"kubectl-scale\" using apps/v1", ".spec.replicas"),
+            ),
+            "FieldConflict",
+        ),
         ("create: exists", 409, s(409, "AlreadyExists", "deployments.apps \"web\" already exists", named()), "AlreadyExists"),
-        ("create: being deleted", 409, s(409, "AlreadyExists", "object is being deleted: deployments.apps \"web\" already exists", named()), "AlreadyExists"),
-        ("apply: immutable", 422, s(422, "Invalid", "spec.selector", one("FieldValueInvalid", "Invalid value: …: field is immutable", "spec.selector")), "ImmutableField"),
-        ("apply: immutable ConfigMap", 422, s(422, "Invalid", "data", one("FieldValueForbidden", "Forbidden: field is immutable when `immutable` is set", "data")), "ImmutableField"),
-        ("status: lower epoch", 422, s(422, "Invalid", "Release \"web-1\" is invalid: <nil>: Invalid value: the epoch never falls: this write comes from a deposed leader", one("FieldValueInvalid", "Invalid value: the epoch never falls: this write comes from a deposed leader", "<nil>")), "Deposed"),
-        ("merge: unknown field, strict", 422, s(422, "Invalid", "unknown field", one("FieldValueInvalid", "unknown field \"status.x\"", "status")), "Invalid"),
-        ("apply: unknown field", 500, s(500, "", "failed to create typed patch object: .status.x: field not declared in schema", named()), "Invalid"),
-        ("apply: unknown field, strict", 400, s(400, "BadRequest", "strict decoding error: unknown field \"spec.x\"", named()), "Invalid"),
+        (
+            "create: being deleted",
+            409,
+            s(409, "AlreadyExists", "object is being deleted: deployments.apps \"web\" already exists", named()),
+            "AlreadyExists",
+        ),
+        (
+            "apply: immutable",
+            422,
+            s(422, "Invalid", "spec.selector", one("FieldValueInvalid", "Invalid value: …: field is immutable", "spec.selector")),
+            "ImmutableField",
+        ),
+        (
+            "apply: immutable ConfigMap",
+            422,
+            s(
+                422,
+                "Invalid",
+                "data",
+                one("FieldValueForbidden", "Forbidden: field is immutable when `immutable` is set", "data"),
+            ),
+            "ImmutableField",
+        ),
+        (
+            "status: lower epoch",
+            422,
+            s(
+                422,
+                "Invalid",
+                "Release \"web-1\" is invalid: <nil>: Invalid value: the epoch never falls: this write comes from a deposed leader",
+                one("FieldValueInvalid", "Invalid value: the epoch never falls: this write comes from a deposed leader", "<nil>"),
+            ),
+            "Deposed",
+        ),
+        (
+            "merge: unknown field, strict",
+            422,
+            s(422, "Invalid", "unknown field", one("FieldValueInvalid", "unknown field \"status.x\"", "status")),
+            "Invalid",
+        ),
+        (
+            "apply: unknown field",
+            500,
+            s(500, "", "failed to create typed patch object: .status.x: field not declared in schema", named()),
+            "Invalid",
+        ),
+        (
+            "apply: unknown field, strict",
+            400,
+            s(400, "BadRequest", "strict decoding error: unknown field \"spec.x\"", named()),
+            "Invalid",
+        ),
         ("apply: malformed", 400, s(400, "BadRequest", "cannot unmarshal", named()), "RequestRefused"),
         ("apply: not supported", 415, s(415, "UnsupportedMediaType", "no", named()), "RequestRefused"),
         ("apply: no such verb", 405, s(405, "MethodNotAllowed", "no", named()), "RequestRefused"),
         ("apply: no credentials", 401, s(401, "Unauthorized", "Unauthorized", json!({})), "WriteDenied"),
-        ("apply: RBAC", 403, s(403, "Forbidden", "deployments.apps \"web\" is forbidden: User \"system:serviceaccount:shop:deployer\" cannot patch resource \"deployments\" in API group \"apps\" in the namespace \"shop\"", named()), "WriteDenied"),
-        ("apply: impersonation", 403, s(403, "Forbidden", "serviceaccounts \"deployer\" is forbidden: User \"system:serviceaccount:sluice:sluice\" cannot impersonate resource \"serviceaccounts\" in API group \"\" in the namespace \"shop\"", named()), "WriteDenied"),
-        ("apply: escalation", 403, s(403, "Forbidden", "roles \"x\" is forbidden: user \"a\" (groups=[]) is attempting to grant RBAC permissions not currently held", named()), "WriteDenied"),
-        ("create: quota", 403, s(403, "Forbidden", "pods \"web\" is forbidden: exceeded quota: q, requested: pods=1, used: pods=3, limited: pods=3", named()), "QuotaExceeded"),
-        ("create: Pod Security", 403, s(403, "Forbidden", "pods \"web\" is forbidden: violates PodSecurity \"restricted:latest\"", named()), "AdmissionRefused"),
-        ("apply: webhook, 403", 403, s(403, "Forbidden", "admission webhook \"policy.example\" denied the request: User \"x\" cannot have that", json!({})), "AdmissionRefused"),
-        ("apply: webhook, 400", 400, s(400, "", "admission webhook \"policy.example\" denied the request: no", json!({})), "AdmissionRefused"),
-        ("apply: policy", 422, s(422, "Invalid", "deployments.apps \"web\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no", named()), "AdmissionRefused"),
-        ("create: namespace terminating", 403, s(403, "Forbidden", "configmaps \"web\" is forbidden: unable to create new content in namespace shop because it is being terminated", one("NamespaceTerminating", "namespace shop is being terminated", "metadata.namespace")), "NamespaceTerminating"),
+        (
+            "apply: RBAC",
+            403,
+            s(
+                403,
+                "Forbidden",
+                "deployments.apps \"web\" is forbidden: User \"system:serviceaccount:shop:deployer\" cannot patch resource \"deployments\" in API group \"apps\" in the namespace \"shop\"",
+                named(),
+            ),
+            "WriteDenied",
+        ),
+        (
+            "apply: impersonation",
+            403,
+            s(
+                403,
+                "Forbidden",
+                "serviceaccounts \"deployer\" is forbidden: User \"system:serviceaccount:sluice:sluice\" cannot impersonate resource \"serviceaccounts\" in API group \"\" in the namespace \"shop\"",
+                named(),
+            ),
+            "WriteDenied",
+        ),
+        (
+            "apply: escalation",
+            403,
+            s(
+                403,
+                "Forbidden",
+                "roles \"x\" is forbidden: user \"a\" (groups=[]) is attempting to grant RBAC permissions not currently held",
+                named(),
+            ),
+            "WriteDenied",
+        ),
+        (
+            "create: quota",
+            403,
+            s(
+                403,
+                "Forbidden",
+                "pods \"web\" is forbidden: exceeded quota: q, requested: pods=1, used: pods=3, limited: pods=3",
+                named(),
+            ),
+            "QuotaExceeded",
+        ),
+        (
+            "create: Pod Security",
+            403,
+            s(403, "Forbidden", "pods \"web\" is forbidden: violates PodSecurity \"restricted:latest\"", named()),
+            "AdmissionRefused",
+        ),
+        (
+            "apply: webhook, 403",
+            403,
+            s(
+                403,
+                "Forbidden",
+                "admission webhook \"policy.example\" denied the request: User \"x\" cannot have that",
+                json!({}),
+            ),
+            "AdmissionRefused",
+        ),
+        (
+            "apply: webhook, 400",
+            400,
+            s(400, "", "admission webhook \"policy.example\" denied the request: no", json!({})),
+            "AdmissionRefused",
+        ),
+        (
+            "apply: policy",
+            422,
+            s(
+                422,
+                "Invalid",
+                "deployments.apps \"web\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no",
+                named(),
+            ),
+            "AdmissionRefused",
+        ),
+        (
+            "create: namespace terminating",
+            403,
+            s(
+                403,
+                "Forbidden",
+                "configmaps \"web\" is forbidden: unable to create new content in namespace shop because it is being terminated",
+                one("NamespaceTerminating", "namespace shop is being terminated", "metadata.namespace"),
+            ),
+            "NamespaceTerminating",
+        ),
         ("status: apply on a missing object", 404, s(404, "NotFound", "deployments.apps \"web\" not found", named()), "NotFound"),
-        ("create: no such namespace", 404, s(404, "NotFound", "namespaces \"shop\" not found", json!({"name": "shop", "kind": "namespaces"})), "NotFound"),
-        ("apply: resource not served", 404, s(404, "NotFound", "the server could not find the requested resource", json!({})), "UnknownKind"),
-        ("apply: too large", 413, s(413, "RequestEntityTooLarge", "Request entity too large: limit is 3145728", json!({})), "TooLarge"),
+        (
+            "create: no such namespace",
+            404,
+            s(404, "NotFound", "namespaces \"shop\" not found", json!({"name": "shop", "kind": "namespaces"})),
+            "NotFound",
+        ),
+        (
+            "apply: resource not served",
+            404,
+            s(404, "NotFound", "the server could not find the requested resource", json!({})),
+            "UnknownKind",
+        ),
+        (
+            "apply: too large",
+            413,
+            s(413, "RequestEntityTooLarge", "Request entity too large: limit is 3145728", json!({})),
+            "TooLarge",
+        ),
         ("apply: too large for etcd", 500, s(500, "", "etcdserver: request is too large", json!({})), "TooLarge"),
-        ("apply: too large for gRPC", 500, s(500, "", "rpc error: code = ResourceExhausted desc = trying to send message larger than max (2500000 vs. 2097152)", json!({})), "TooLarge"),
+        (
+            "apply: too large for gRPC",
+            500,
+            s(
+                500,
+                "",
+                "rpc error: code = ResourceExhausted desc = trying to send message larger than max (2500000 vs. 2097152)",
+                json!({}),
+            ),
+            "TooLarge",
+        ),
         ("apply: slow down", 429, s(429, "TooManyRequests", "too many requests", json!({"retryAfterSeconds": 1})), "Throttled"),
-        ("apply: webhook down", 500, s(500, "InternalError", "Internal error occurred: failed calling webhook \"a\": context deadline exceeded", json!({})), "OutcomeUnknown"),
-        ("apply: time-out", 504, s(504, "Timeout", "request did not complete within the allotted timeout", json!({})), "OutcomeUnknown"),
+        (
+            "apply: webhook down",
+            500,
+            s(
+                500,
+                "InternalError",
+                "Internal error occurred: failed calling webhook \"a\": context deadline exceeded",
+                json!({}),
+            ),
+            "OutcomeUnknown",
+        ),
+        (
+            "apply: time-out",
+            504,
+            s(504, "Timeout", "request did not complete within the allotted timeout", json!({})),
+            "OutcomeUnknown",
+        ),
         ("apply: unavailable", 503, s(503, "ServiceUnavailable", "etcdserver: leader changed", json!({})), "OutcomeUnknown"),
         ("apply: bad gateway", 502, Value::String("<html>".to_owned()), "OutcomeUnknown"),
         ("apply: request time-out", 408, json!({}), "OutcomeUnknown"),
@@ -225,14 +470,22 @@ async fn details_of_a_refusal_are_kept() {
         attempt(&objects(&api), case.split_once(':').unwrap().0, &deployment()).await
     };
     let error = of("apply: field of another manager").await;
-    assert_eq!(error.to_string(), "fields of Deployment shop/web belong to others: .spec.replicas (\"kubectl-scale\" using apps/v1)");
+    assert_eq!(
+        error.to_string(),
+        "fields of Deployment shop/web belong to others: .spec.replicas (\"kubectl-scale\" using apps/v1)"
+    );
     assert!(matches!(of("create: being deleted").await, WriteError::AlreadyExists { deleting: true, .. }));
     assert!(matches!(of("create: exists").await, WriteError::AlreadyExists { deleting: false, .. }));
     assert!(matches!(of("apply: immutable").await, WriteError::Refused { causes, .. } if causes[0].field == "spec.selector"));
-    assert!(matches!(of("apply: slow down").await, WriteError::Throttled { retry_after: Some(after), .. } if after == Duration::from_secs(1)));
+    assert!(
+        matches!(of("apply: slow down").await, WriteError::Throttled { retry_after: Some(after), .. } if after == Duration::from_secs(1))
+    );
     let api = with_discovery(|_| Reaction::WithHeader(429, "retry-after", "86400", json!({})));
     let error = attempt(&objects(&api), "apply", &deployment()).await;
-    assert!(matches!(error, WriteError::Throttled { retry_after: Some(after), .. } if after == Duration::from_secs(60)), "no answer stalls a release for long");
+    assert!(
+        matches!(error, WriteError::Throttled { retry_after: Some(after), .. } if after == Duration::from_secs(60)),
+        "no answer stalls a release for long"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -240,7 +493,8 @@ async fn no_message_about_a_secret_quotes_its_data_and_none_is_long() {
     let planted = "planted-value";
     for code in [400, 403, 404, 409, 422, 429, 500, 503] {
         let causes = json!({"name": "db", "kind": "secrets", "causes": [{"reason": "FieldValueInvalid", "field": "data[k]", "message": format!("Invalid value: {planted}")}]});
-        let body = status_value(code, "Invalid", &format!("Secret \"db\" is invalid: data[k]: Invalid value: \"{planted}\""), causes);
+        let body =
+            status_value(code, "Invalid", &format!("Secret \"db\" is invalid: data[k]: Invalid value: \"{planted}\""), causes);
         let api = with_discovery(move |_| Reaction::Json(code, body.clone()));
         for verb in ["apply", "create", "merge", "json"] {
             let error = attempt(&objects(&api), verb, &secret()).await;

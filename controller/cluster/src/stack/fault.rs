@@ -37,7 +37,9 @@ impl StackFault {
 pub enum StackError {
     #[error("the credentials of the cluster configuration cannot be used; check the kubeconfig or the mounted token")]
     Credentials(#[source] Box<kube::Error>),
-    #[error("the TLS settings of the cluster configuration cannot be used; check the certificate authority and client certificate")]
+    #[error(
+        "the TLS settings of the cluster configuration cannot be used; check the certificate authority and client certificate"
+    )]
     Tls(#[source] Box<kube::Error>),
     #[error("the cluster configuration names a proxy ({proxy}), which is not supported; add the API server to NO_PROXY")]
     Proxy { proxy: String },

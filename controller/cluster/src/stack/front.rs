@@ -110,7 +110,8 @@ impl Service<Request<Body>> for Front {
                 answer.map(|answer| (answer, slot))
             })
             .await;
-            let (answer, slot) = answer.map_err(|_| StackFault::Deadline { timeout_ms: whole_ms(timeout), sent: mark.is_set() })??;
+            let (answer, slot) =
+                answer.map_err(|_| StackFault::Deadline { timeout_ms: whole_ms(timeout), sent: mark.is_set() })??;
             let (limit, end) = if watches {
                 (Limit::Idle { idle }, Instant::now() + idle)
             } else {

@@ -98,7 +98,8 @@ impl Identity {
 
     /// Replaces whatever identity the request asked for.
     pub(crate) fn stamp(&self, headers: &mut HeaderMap) {
-        let foreign: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().starts_with(IMPERSONATE_PREFIX)).cloned().collect();
+        let foreign: Vec<HeaderName> =
+            headers.keys().filter(|name| name.as_str().starts_with(IMPERSONATE_PREFIX)).cloned().collect();
         for name in foreign {
             headers.remove(name);
         }
@@ -115,7 +116,16 @@ mod tests {
 
     #[test]
     fn a_name_that_could_spell_another_identity_is_refused() {
-        for (namespace, name) in [("shop:x", "a"), ("shop", "a:b"), ("", "a"), ("shop", ""), ("shop", "a\r\nb"), ("Shop", "a"), ("a.b", "c"), ("-a", "b")] {
+        for (namespace, name) in [
+            ("shop:x", "a"),
+            ("shop", "a:b"),
+            ("", "a"),
+            ("shop", ""),
+            ("shop", "a\r\nb"),
+            ("Shop", "a"),
+            ("a.b", "c"),
+            ("-a", "b"),
+        ] {
             assert!(ServiceAccountRef::new(namespace, name).is_err(), "{namespace}/{name}");
         }
         assert_eq!(ServiceAccountRef::new("shop", "deployer.v2").unwrap().user(), "system:serviceaccount:shop:deployer.v2");

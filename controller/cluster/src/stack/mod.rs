@@ -8,10 +8,10 @@ mod fault;
 mod front;
 pub(crate) mod guard;
 mod identity;
-mod timed;
-mod transport;
 #[cfg(test)]
 mod tests;
+mod timed;
+mod transport;
 #[cfg(test)]
 mod wire_tests;
 
@@ -129,7 +129,14 @@ impl Cluster {
         Self::assemble(base, counters, Identity::default(), default_namespace, gate, options)
     }
 
-    fn assemble(base: RawService, counters: Arc<Counters>, own: Identity, namespace: &str, gate: Gate, options: StackOptions) -> Self {
+    fn assemble(
+        base: RawService,
+        counters: Arc<Counters>,
+        own: Identity,
+        namespace: &str,
+        gate: Gate,
+        options: StackOptions,
+    ) -> Self {
         let slots = Arc::new(Semaphore::new(options.in_flight_max.clamp(1, Semaphore::MAX_PERMITS)));
         let shared = Arc::new(Shared { options, gate, slots, sequence: AtomicU64::new(0) });
         Self { base, shared, counters, own: Arc::new(own), default_namespace: namespace.into() }

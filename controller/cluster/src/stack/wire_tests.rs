@@ -26,7 +26,8 @@ async fn request(stream: &mut TcpStream) -> Option<String> {
         text.extend_from_slice(&buffer[..count]);
         let whole = String::from_utf8_lossy(&text).into_owned();
         if let Some((head, body)) = whole.split_once("\r\n\r\n") {
-            let length = head.to_lowercase().split("content-length: ").nth(1).and_then(|rest| rest.lines().next()?.parse::<usize>().ok());
+            let length =
+                head.to_lowercase().split("content-length: ").nth(1).and_then(|rest| rest.lines().next()?.parse::<usize>().ok());
             if body.len() >= length.unwrap_or(0) {
                 return Some(whole);
             }

@@ -71,3 +71,31 @@ pub(super) fn identity(object: &Value) -> Option<String> {
     let namespace = object.pointer("/metadata/namespace").and_then(Value::as_str).filter(|namespace| !namespace.is_empty());
     Some(quoted(&namespace.map_or_else(|| format!("{kind} {name}"), |namespace| format!("{kind} {namespace}/{name}"))))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn slices(sizes: &[(usize, usize)], limits: &RenderLimits) -> Vec<usize> {
+        let name = |at: usize| format!("app/{at:02}.yaml");
+        let files = sizes.iter().enumerate().map(|(at, (bytes, _))| (name(at), vec![b'x'; *bytes])).collect();
+        let counts = sizes.iter().enumerate().map(|(at, (_, documents))| (name(at), *documents)).collect();
+        let tree = SourceTree::new(files, "app".into(), Mode::Plain, BTreeSet::new(), Vec::new());
+        let count = |build: &Build| match build {
+            Build::Generated { resources, .. } => resources.len(),
+            Build::Existing(_) => 0,
+        };
+        builds(&tree, &counts, limits).iter().map(count).collect()
+    }
+
+    #[test]
+    fn slices_end_before_too_many_documents_or_bytes_and_no_file_is_lost() {
+        let limits = RenderLimits { slice_documents: 10, slice_bytes: 100, ..RenderLimits::default() };
+        assert_eq!(slices(&[(1, 4), (1, 4), (1, 4), (1, 0), (1, 6)], &limits), [2, 2]);
+        assert_eq!(slices(&[(60, 1), (60, 1), (500, 1), (10, 1), (10, 1)], &limits), [1, 1, 1, 2]);
+        assert_eq!(slices(&[(1, 25)], &limits), [1]);
+        assert!(slices(&[], &limits).is_empty());
+    }
+}

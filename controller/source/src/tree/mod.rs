@@ -70,7 +70,13 @@ impl SourceTree {
         collect(&directory::Directory::new(root), path, mode, limits)
     }
 
-    fn new(files: BTreeMap<String, Vec<u8>>, root: String, mode: Mode, yaml: BTreeSet<String>, nested: Vec<String>) -> Self {
+    pub(crate) fn new(
+        files: BTreeMap<String, Vec<u8>>,
+        root: String,
+        mode: Mode,
+        yaml: BTreeSet<String>,
+        nested: Vec<String>,
+    ) -> Self {
         let mut hash = Sha256::new();
         hash.update([KEY_VERSION, u8::from(mode == Mode::Kustomize)]);
         for (name, content) in std::iter::once((&root, &Vec::new())).chain(&files) {

@@ -252,6 +252,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn any_text_gets_an_answer_and_what_passes_can_be_read_in_bounds(
             tokens in proptest::collection::vec(proptest::sample::select(vec![

@@ -1,0 +1,99 @@
+//! The controller in the cluster: installed with Helm as a user does it, found again, and its memory.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::json;
+
+use crate::cluster::{Cluster, Kind, kubectl};
+use crate::env::{Env, run};
+use crate::wait::{Look, wait_until};
+
+/// Where the controller lives.
+pub const NAMESPACE: &str = "sluice-system";
+/// The Helm release, and with it the Deployment.
+pub const RELEASE: &str = "sluice";
+/// Labels of the controller's pods.
+pub const SELECTOR: &str = "app.kubernetes.io/name=sluice,app.kubernetes.io/instance=sluice";
+/// How long a failed leader is waited for. The default is 15 s; tests that kill it many times have better things to do.
+const LEASE_S: u32 = 5;
+const ALERT_SECRET: &str = "alert-webhook";
+const READY_LIMIT: Duration = Duration::from_secs(90);
+
+/// Installs the chart, or brings an installation to it, and waits until the controller leads.
+///
+/// # Errors
+/// Helm's, or the controller does not become ready.
+pub async fn install(cluster: &Cluster, env: &Env, alert_url: &str) -> Result<()> {
+    cluster.create_namespace(NAMESPACE).await?;
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": ALERT_SECRET}, "stringData": {"url": alert_url}});
+    cluster.apply(Kind::Secret, NAMESPACE, &secret).await?;
+    let (repository, tag) = env.image.rsplit_once(':').context("SLUICE_IMAGE has no tag")?;
+    let values = json!({
+        "image": {"repository": repository, "tag": tag},
+        "leaseSeconds": LEASE_S,
+        "prometheus": {"url": env.prometheus_svc_url},
+        "alerts": {"webhook": {"existingSecret": {"name": ALERT_SECRET, "key": "url"}}},
+        // the test cluster's Git server speaks http; nothing leaves the machine
+        "git": {"allowHttp": true, "allowHttpCredentials": true},
+        "admission": {"enabled": true},
+        // the image has always the same name: other pods for another image
+        "podAnnotations": {"sluice.dev/installed-at": chrono::Utc::now().to_rfc3339()},
+    });
+    let file = tempfile::NamedTempFile::with_suffix(".json").context("values need a file")?;
+    std::fs::write(file.path(), serde_json::to_vec(&values)?)?;
+    let limit = format!("{}s", READY_LIMIT.as_secs());
+    let mut helm = Command::new(&env.helm);
+    helm.args(["upgrade", "--install", RELEASE]).arg(&env.chart).args(["--namespace", NAMESPACE, "--wait", "--timeout", &limit, "--values"]);
+    if let Err(error) = run(helm.arg(file.path())) {
+        let log = kubectl(&["-n", NAMESPACE, "logs", "-l", SELECTOR, "--tail=10", "--prefix"]).unwrap_or_default();
+        return Err(error.context(format!("the controller cannot be installed; its last words: {log}")));
+    }
+    wait_until("a leader", READY_LIMIT, async || match leader(cluster).await? {
+        Some(_) => Ok(Look::Done(())),
+        None => Ok(Look::NotYet("no pod holds the Lease".to_owned())),
+    })
+    .await
+}
+
+/// Removes the controller. Its kinds stay, as the chart keeps them.
+///
+/// # Errors
+/// Helm's.
+pub fn uninstall(env: &Env) -> Result<()> {
+    run(Command::new(&env.helm).args(["uninstall", RELEASE, "--namespace", NAMESPACE, "--ignore-not-found", "--wait"])).map(|_| ())
+}
+
+/// The controller's pods.
+///
+/// # Errors
+/// The API server's.
+pub async fn pods(cluster: &Cluster) -> Result<Vec<Pod>> {
+    let pods = cluster.pods(NAMESPACE, SELECTOR).await?;
+    Ok(pods.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect())
+}
+
+/// The pod that holds the Lease, if it is there and running.
+///
+/// # Errors
+/// The API server's.
+pub async fn leader(cluster: &Cluster) -> Result<Option<String>> {
+    let holder = kubectl(&["-n", NAMESPACE, "get", "leases", "-o", "jsonpath={.items[*].spec.holderIdentity}"])?;
+    let names = pods(cluster).await?.into_iter().filter_map(|pod| pod.metadata.name);
+    Ok(names.into_iter().find(|name| holder.starts_with(name.as_str())))
+}
+
+/// Kills the leading pod at once; the other replica has to take over.
+///
+/// # Errors
+/// There is no leader for long.
+pub async fn kill_leader(cluster: &Cluster) -> Result<String> {
+    let name = wait_until("a leader to kill", READY_LIMIT, async || {
+        Ok(leader(cluster).await?.map_or_else(|| Look::NotYet("no pod holds the Lease".to_owned()), Look::Done))
+    })
+    .await?;
+    cluster.kill_pod(NAMESPACE, &name).await?;
+    Ok(name)
+}
