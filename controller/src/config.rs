@@ -41,6 +41,9 @@ pub struct Options {
     /// Where health, metrics and webhooks are served.
     #[arg(long, env = "SLUICE_LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
+    /// The address of this pod, for standbys that pass webhooks on to the leader.
+    #[arg(long, env = "SLUICE_POD_IP")]
+    pub pod_ip: Option<std::net::IpAddr>,
     /// The lease's duration in seconds: how long a takeover takes at most.
     #[arg(long, env = "SLUICE_LEASE_S", default_value_t = 15)]
     pub lease_s: u32,

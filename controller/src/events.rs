@@ -19,12 +19,20 @@ pub struct Regarding {
 }
 
 /// Writes events. A failure is logged and nothing else: an event is no record.
-pub async fn send(objects: &Objects, regarding: &[Regarding], notes: &[Note], instance: &str, now: chrono::DateTime<chrono::Utc>) {
+pub async fn send(
+    objects: &Objects,
+    regarding: &[Regarding],
+    notes: &[Note],
+    instance: &str,
+    now: chrono::DateTime<chrono::Utc>,
+) {
     for (index, note) in notes.iter().enumerate() {
         for about in regarding {
             let name = format!("{}.{:x}{index}", about.name, now.timestamp_micros());
             let key = ObjectKey::new("events.k8s.io", "v1", "Event", Some(&about.namespace), &name);
-            if let Err(error) = objects.create(&key, &event(about, note, &name, instance, now), sluice_crds::names::FIELD_MANAGER).await {
+            if let Err(error) =
+                objects.create(&key, &event(about, note, &name, instance, now), sluice_crds::names::FIELD_MANAGER).await
+            {
                 tracing::debug!(object = %about.name, reason = error.reason(), "an event could not be written");
             }
         }

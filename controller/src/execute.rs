@@ -39,7 +39,8 @@ impl Executor<'_> {
             outcome.written += 1;
         }
         // The status of a Rollout for people may fail without harm: it is tried apart, after everything that counts.
-        let (shows, effects): (Vec<&Effect>, Vec<&Effect>) = plan.effects.iter().partition(|effect| matches!(effect, Effect::Show { .. }));
+        let (shows, effects): (Vec<&Effect>, Vec<&Effect>) =
+            plan.effects.iter().partition(|effect| matches!(effect, Effect::Show { .. }));
         for effect in effects {
             if let Err(error) = self.effect(world, effect).await {
                 outcome.failed = Some((effect.id().cloned(), error));
@@ -100,9 +101,20 @@ impl Executor<'_> {
                 Ok(())
             }
             Effect::CoOwnReplicas { id, object, uid } => {
-                let options =
-                    ApplyOptions { manager: FIELD_MANAGER_REPLICAS, force: true, dry_run: false, uid: Some(uid), resource_version: None };
+                let options = ApplyOptions {
+                    manager: FIELD_MANAGER_REPLICAS,
+                    force: true,
+                    dry_run: false,
+                    uid: Some(uid),
+                    resource_version: None,
+                };
                 tenant.apply(&key(id, Some(object)), object, options).await.map(drop)
+            }
+            Effect::Reclaim { id, managed_fields, uid, resource_version } => {
+                tracing::info!(object = %id, "fields of others are reclaimed");
+                let patch =
+                    json!({"metadata": {"uid": uid, "resourceVersion": resource_version, "managedFields": managed_fields}});
+                tenant.merge_patch(&key(id, world.object(id)), &patch, None, FIELD_MANAGER).await.map(drop)
             }
             Effect::Create { id, object } => {
                 tracing::info!(object = %id, "created");

@@ -41,7 +41,8 @@ pub async fn collect(observer: &Observer, world: &World) {
     }
     let key = own_key("Release", world.namespace(), &release_name(&world.sync, last));
     if let Ok(Some(old)) = observer.identities.own.get(&key).await
-        && let Err(error) = observer.identities.own.delete(&key, sluice_plan::view::uid(&old), None, Propagation::Background).await
+        && let Err(error) =
+            observer.identities.own.delete(&key, sluice_plan::view::uid(&old), None, Propagation::Background).await
     {
         tracing::warn!(reason = error.reason(), "an old Release could not be deleted");
     }

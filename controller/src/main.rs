@@ -37,11 +37,8 @@ fn main() -> ExitCode {
 fn controller(options: sluice::config::Options) -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt().json().with_env_filter(filter).init();
-    let result = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(anyhow::Error::from)
-        .and_then(|runtime| {
+    let result =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from).and_then(|runtime| {
             let result = runtime.block_on(sluice::start::run(options));
             // A lost lease ends the process at once: what is under way in other threads may not go on.
             runtime.shutdown_background();

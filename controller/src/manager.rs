@@ -59,6 +59,7 @@ impl Manager {
     pub async fn run(self, mut signs: mpsc::Receiver<Sign>) {
         let mut handles: BTreeMap<(String, String), Handle> = BTreeMap::new();
         let mut relist = tokio::time::interval(RELIST);
+        self.collect_orphans().await;
         loop {
             let sign = tokio::select! {
                 biased;
@@ -82,8 +83,19 @@ impl Manager {
         }
     }
 
+    async fn collect_orphans(&self) {
+        let listing =
+            self.own.list(sluice_crds::names::GROUP, sluice_crds::names::VERSION, "GitSync", None, None, GITSYNCS_MAX).await;
+        let Some(listing) = listing.ok().filter(sluice_cluster::object::Listing::is_complete) else { return };
+        let living: Vec<String> = listing.items.iter().map(|item| sluice_plan::view::uid(item).to_owned()).collect();
+        if let Err(error) = crate::snapshot::collect_orphans(&self.own, &self.options.namespace, &living).await {
+            tracing::warn!(error = %crate::source::chain(&error), "snapshots of deleted GitSyncs could not be collected");
+        }
+    }
+
     async fn relist(&self, handles: &mut BTreeMap<(String, String), Handle>) {
-        let listing = self.own.list(sluice_crds::names::GROUP, sluice_crds::names::VERSION, "GitSync", None, None, GITSYNCS_MAX).await;
+        let listing =
+            self.own.list(sluice_crds::names::GROUP, sluice_crds::names::VERSION, "GitSync", None, None, GITSYNCS_MAX).await;
         let Ok(listing) = listing else { return };
         for item in &listing.items {
             let namespace = sluice_plan::view::text(item, &["metadata", "namespace"]);

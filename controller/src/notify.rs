@@ -75,7 +75,10 @@ impl Outbox {
         let (Some(notifier), Some(release)) = (&self.notifier, release) else { return };
         let Some(status) = &release.status else { return };
         for alert in status.alerts.iter().filter(|alert| alert.delivered_at.is_none()) {
-            let is_new = self.inner.lock().is_ok_and(|mut inner| !inner.delivered.contains(&alert.id) && inner.in_flight.insert(alert.id.clone()));
+            let is_new = self
+                .inner
+                .lock()
+                .is_ok_and(|mut inner| !inner.delivered.contains(&alert.id) && inner.in_flight.insert(alert.id.clone()));
             if !is_new {
                 continue;
             }
@@ -117,10 +120,15 @@ fn payload(release: &Release, id: &str, kind: &str) -> Value {
     let namespace = release.metadata.namespace.as_deref().unwrap_or("");
     let Some(status) = &release.status else { return json!({"id": id, "kind": kind}) };
     let cause = status.cause.as_ref();
-    let rollout = cause.and_then(|cause| cause.rollout.clone()).or_else(|| release.spec.rollouts.first().map(|plan| plan.name.clone()));
+    let rollout =
+        cause.and_then(|cause| cause.rollout.clone()).or_else(|| release.spec.rollouts.first().map(|plan| plan.name.clone()));
     let command = match kind {
         "WaitingForApproval" | "Inconclusive" => rollout.as_ref().map(|rollout| {
-            format!("kubectl annotate --overwrite rollouts.sluice.dev/{rollout} -n {namespace} {}={}", sluice_crds::names::PROMOTE, status.target.sha)
+            format!(
+                "kubectl annotate --overwrite rollouts.sluice.dev/{rollout} -n {namespace} {}={}",
+                sluice_crds::names::PROMOTE,
+                status.target.sha
+            )
         }),
         _ => Some(format!(
             "kubectl annotate --overwrite gitsyncs.sluice.dev/{} -n {namespace} {}={}",

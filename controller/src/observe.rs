@@ -70,7 +70,9 @@ impl Observer {
         let open = release.as_ref().filter(|release| release.status.as_ref().is_none_or(|status| !is_final(&status.state)));
         let mut digests: Vec<String> = status.applied.clone();
         digests.extend(status.good.iter().map(|revision| revision.digest.clone()));
-        digests.extend(status.attempted.iter().filter(|_| open.is_some() || release.is_none()).map(|revision| revision.digest.clone()));
+        digests.extend(
+            status.attempted.iter().filter(|_| open.is_some() || release.is_none()).map(|revision| revision.digest.clone()),
+        );
         if let Some(release) = open {
             digests.push(release.spec.revision.digest.clone());
             digests.extend(release.spec.previous.iter().map(|revision| revision.digest.clone()));
@@ -143,7 +145,9 @@ impl Observer {
                     self.renders.insert(digest, Arc::new(render));
                 }
                 Ok(None) => tracing::warn!(digest, "a snapshot is missing"),
-                Err(error @ (SnapshotError::Damaged { .. } | SnapshotError::TooLarge { .. })) => tracing::error!(%error, "a snapshot is of no use"),
+                Err(error @ (SnapshotError::Damaged { .. } | SnapshotError::TooLarge { .. })) => {
+                    tracing::error!(%error, "a snapshot is of no use")
+                }
                 Err(error) => tracing::warn!(error = %crate::source::chain(&error), "a snapshot could not be read"),
             }
         }
@@ -200,7 +204,9 @@ impl Observer {
         let Some(effective) = wanted(world) else { return };
         let open: Vec<(Id, Value, String, Value)> = effective
             .unsettled(world)
-            .filter_map(|(id, desired)| Some((id.clone(), desired.object.clone(), desired.digest.clone(), world.object(id)?.clone())))
+            .filter_map(|(id, desired)| {
+                Some((id.clone(), desired.object.clone(), desired.digest.clone(), world.object(id)?.clone()))
+            })
             .collect();
         let tenant = &self.identities.tenant;
         let proofs = futures::stream::iter(open.into_iter().map(|(id, object, digest, live)| async move {
@@ -213,7 +219,7 @@ impl Observer {
         for (answer, id, digest, live) in proofs {
             // A dry-run that fails proves nothing; the write itself will say why.
             if let Ok(answer) = answer
-                && sluice_plan::view::intent_digest(&answer) == sluice_plan::view::intent_digest(&live)
+                && sluice_plan::view::proof_digest(&answer) == sluice_plan::view::proof_digest(&live)
             {
                 self.settled.proven(&id, &digest, &answer);
                 if let Some(live) = world.live.get_mut(&id) {
@@ -246,7 +252,9 @@ impl Observer {
 }
 
 fn is_unmade(world: &World, plan: &RolloutPlan) -> bool {
-    sets(world, plan).canary.is_none_or(|canary| Id::of(canary).as_ref() == Some(&canary_id(plan)) && sets(world, plan).is_handed_over())
+    sets(world, plan)
+        .canary
+        .is_none_or(|canary| Id::of(canary).as_ref() == Some(&canary_id(plan)) && sets(world, plan).is_handed_over())
 }
 
 /// The release in motion.

@@ -88,7 +88,10 @@ impl<'a> Made<'a> {
 async fn one(identities: &Identities, sync: &GitSync, made: &Made<'_>, id: &Id, object: &Value) -> Outcome {
     let key = key(id, Some(object));
     if id.group == GROUP && !matches!(id.kind.as_str(), "Rollout" | "AnalysisTemplate" | "ClusterAnalysisTemplate" | "GitSync") {
-        return Outcome::Refused { reason: "NotAllowed", message: "this kind is written by the controller only; remove it from Git".to_owned() };
+        return Outcome::Refused {
+            reason: "NotAllowed",
+            message: "this kind is written by the controller only; remove it from Git".to_owned(),
+        };
     }
     if let Ok(Some(live)) = identities.tenant.get(&key).await {
         let owner = (label(&live, LABEL_GITSYNC_NAMESPACE), label(&live, LABEL_GITSYNC));
@@ -101,7 +104,9 @@ async fn one(identities: &Identities, sync: &GitSync, made: &Made<'_>, id: &Id, 
     let options = ApplyOptions { manager: FIELD_MANAGER, force: true, dry_run: true, uid: None, resource_version: None };
     match identities.tenant.apply(&key, object, options).await {
         Ok(_) => Outcome::Fine,
-        Err(WriteError::NotFound { .. }) if id.namespace.as_deref().is_some_and(|namespace| made.namespaces.contains(&namespace)) => {
+        Err(WriteError::NotFound { .. })
+            if id.namespace.as_deref().is_some_and(|namespace| made.namespaces.contains(&namespace)) =>
+        {
             Outcome::Fine
         }
         Err(WriteError::Kind { .. }) if made.kinds.contains_key(&(id.group.clone(), id.kind.clone())) => Outcome::Fine,
@@ -109,9 +114,12 @@ async fn one(identities: &Identities, sync: &GitSync, made: &Made<'_>, id: &Id, 
             Outcome::Failed(WriteError::Kind { object: id.to_string(), source })
         }
         Err(error) if error.is_terminal() => Outcome::Refused { reason: error.reason(), message: error.message() },
-        Err(error @ (WriteError::Denied { .. } | WriteError::NotFound { .. } | WriteError::Kind { .. } | WriteError::NamespaceTerminating { .. })) => {
-            Outcome::Refused { reason: error.reason(), message: error.message() }
-        }
+        Err(
+            error @ (WriteError::Denied { .. }
+            | WriteError::NotFound { .. }
+            | WriteError::Kind { .. }
+            | WriteError::NamespaceTerminating { .. }),
+        ) => Outcome::Refused { reason: error.reason(), message: error.message() },
         Err(error) => Outcome::Failed(error),
     }
 }

@@ -1,6 +1,7 @@
 //! Health, the controller's own figures, and Git webhooks, which only ever mean "look now".
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -16,13 +17,19 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use sha2::Sha256;
 use sluice_cluster::gate::Gate;
+use sluice_cluster::lease::Leadership;
 use sluice_cluster::object::ObjectKey;
 use sluice_cluster::stack::Cluster;
 use sluice_plan::{Plan, World};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// A webhook's body: forges send up to 25 MB for large pushes, but nothing of it is read beyond the signature.
 const WEBHOOK_BYTES_MAX: usize = 5 << 20;
+
+/// Marks a webhook that a standby passed on.
+const FORWARDED: &str = "x-sluice-forwarded";
+/// Headers that prove who sent a webhook.
+const SIGNATURES: [&str; 3] = ["x-hub-signature-256", "x-gitea-signature", "x-gitlab-token"];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct SyncLabels {
@@ -60,12 +67,17 @@ impl Default for Figures {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("sluice");
         let (ready, weight, phase) = (Family::default(), Family::default(), Family::default());
-        let (passes, violations, requests, leading) = (Counter::default(), Counter::default(), Family::default(), Gauge::default());
+        let (passes, violations, requests, leading) =
+            (Counter::default(), Counter::default(), Family::default(), Gauge::default());
         registry.register("gitsync_ready", "1 when the cluster is what Git says", Family::clone(&ready));
         registry.register("release_weight_percent", "Percent of requests that the canary gets", Family::clone(&weight));
         registry.register("release_phase", "1 for the present phase and what it waits for", Family::clone(&phase));
         registry.register("passes", "Passes over all GitSyncs", Counter::clone(&passes));
-        registry.register("plan_violations", "Plans that broke an invariant and were not carried out", Counter::clone(&violations));
+        registry.register(
+            "plan_violations",
+            "Plans that broke an invariant and were not carried out",
+            Counter::clone(&violations),
+        );
         registry.register("api_requests", "Requests to the API server so far", Family::clone(&requests));
         registry.register("leading", "1 while this process leads", Gauge::clone(&leading));
         Self { registry, ready, weight, phase, shown: Mutex::default(), passes, violations, requests, leading }
@@ -78,7 +90,9 @@ impl Figures {
         self.passes.inc();
         let (namespace, gitsync) = (world.namespace().to_owned(), world.sync.metadata.name.clone().unwrap_or_default());
         let labels = SyncLabels { namespace: namespace.clone(), gitsync: gitsync.clone() };
-        let is_ready = plan.blocked.is_none() && plan.look_at.is_none() && world.sync.status.as_ref().is_some_and(|status| status.refused.is_none());
+        let is_ready = plan.blocked.is_none()
+            && plan.look_at.is_none()
+            && world.sync.status.as_ref().is_some_and(|status| status.refused.is_none());
         self.ready.get_or_create(&labels).set(i64::from(is_ready));
         let status = world.release.as_ref().and_then(|release| release.status.as_ref());
         self.weight.get_or_create(&labels).set(status.map_or(0, |status| i64::from(status.weight_percent)));
@@ -127,6 +141,9 @@ pub struct Served {
     pub cluster: Cluster,
     pub gate: Gate,
     pub webhook_secret: Option<Arc<String>>,
+    /// Who leads: a standby passes webhooks on.
+    pub leadership: watch::Receiver<Leadership>,
+    pub forwarder: reqwest::Client,
     pub sources: Arc<Mutex<BTreeMap<(String, String), Arc<Notify>>>>,
 }
 
@@ -149,7 +166,8 @@ async fn metrics(State(served): State<Served>) -> Result<String, StatusCode> {
         served.figures.requests.get_or_create(&KindLabels { kind }).set(i64::try_from(count).unwrap_or(i64::MAX));
     }
     let mut text = String::new();
-    prometheus_client::encoding::text::encode(&mut text, &served.figures.registry).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    prometheus_client::encoding::text::encode(&mut text, &served.figures.registry)
+        .map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     Ok(text)
 }
 
@@ -159,10 +177,39 @@ async fn webhook(State(served): State<Served>, headers: HeaderMap, body: Bytes) 
     if !is_authentic(secret, &headers, &body) {
         return StatusCode::UNAUTHORIZED;
     }
+    let leader = leader_address(&served.leadership.borrow());
+    if let Some(leader) = leader {
+        return forward(&served, leader, headers, body).await;
+    }
     if let Ok(sources) = served.sources.lock() {
         sources.values().for_each(|wake| wake.notify_one());
     }
     StatusCode::ACCEPTED
+}
+
+/// Where the leader listens, when this process is not it: its identity in the Lease says so (see [`crate::start::identity`]).
+fn leader_address(leadership: &Leadership) -> Option<SocketAddr> {
+    match leadership {
+        Leadership::Standby { holder } => holder.as_ref()?.split('_').nth(1)?.parse().ok(),
+        Leadership::Leading { .. } | Leadership::Over => None,
+    }
+}
+
+/// Passes a webhook on to the leader, which verifies it again. Once: what was passed on is not passed on again.
+async fn forward(served: &Served, leader: SocketAddr, headers: HeaderMap, body: Bytes) -> StatusCode {
+    if headers.contains_key(FORWARDED) {
+        return StatusCode::SERVICE_UNAVAILABLE;
+    }
+    let mut request = served.forwarder.post(format!("http://{leader}/webhook")).header(FORWARDED, "1").body(body);
+    for name in SIGNATURES {
+        if let Some(value) = headers.get(name) {
+            request = request.header(name, value);
+        }
+    }
+    match request.send().await {
+        Ok(answer) => StatusCode::from_u16(answer.status().as_u16()).unwrap_or(StatusCode::BAD_GATEWAY),
+        Err(_) => StatusCode::BAD_GATEWAY,
+    }
 }
 
 /// GitHub, Gitea and Forgejo sign the body with HMAC-SHA-256; GitLab sends the shared secret itself.
@@ -176,7 +223,8 @@ fn is_authentic(secret: &str, headers: &HeaderMap, body: &[u8]) -> bool {
         given.update(token.as_bytes());
         return mac.verify_slice(&given.finalize().into_bytes()).is_ok();
     }
-    let signature = header("x-hub-signature-256").and_then(|value| value.strip_prefix("sha256=")).or_else(|| header("x-gitea-signature"));
+    let signature =
+        header("x-hub-signature-256").and_then(|value| value.strip_prefix("sha256=")).or_else(|| header("x-gitea-signature"));
     let Some(signature) = signature.and_then(|text| hex::decode(text).ok()) else { return false };
     mac.update(body);
     mac.verify_slice(&signature).is_ok()
@@ -200,6 +248,14 @@ mod tests {
         assert!(!is_authentic("secret", &signed("secret", b"body"), b"other"));
         assert!(!is_authentic("secret", &signed("guess", b"body"), b"body"));
         assert!(!is_authentic("secret", &HeaderMap::new(), b"body"));
+    }
+
+    #[test]
+    fn a_standby_knows_where_the_leader_listens() {
+        let standby = |holder: &str| Leadership::Standby { holder: Some(holder.to_owned()) };
+        assert_eq!(leader_address(&standby("sluice-0_10.20.0.7:8080_1f")), "10.20.0.7:8080".parse().ok());
+        assert_eq!(leader_address(&standby("somebody-else")), None);
+        assert_eq!(leader_address(&Leadership::Leading { epoch: 1 }), None);
     }
 
     #[test]

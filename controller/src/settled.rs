@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use serde_json::Value;
 use sluice_plan::Id;
-use sluice_plan::view::intent_digest;
+use sluice_plan::view::proof_digest;
 
 /// See the module.
 #[derive(Default)]
@@ -21,13 +21,13 @@ impl Settled {
     pub fn of(&self, id: &Id, live: &Value) -> Option<String> {
         let proven = self.proven.lock().ok()?;
         let (desired, intent) = proven.get(id)?;
-        (*intent == intent_digest(live)).then(|| desired.clone())
+        (*intent == proof_digest(live)).then(|| desired.clone())
     }
 
     /// Remembers what an apply or a dry-run answered.
     pub fn proven(&self, id: &Id, desired_digest: &str, answer: &Value) {
         if let Ok(mut proven) = self.proven.lock() {
-            proven.insert(id.clone(), (desired_digest.to_owned(), intent_digest(answer)));
+            proven.insert(id.clone(), (desired_digest.to_owned(), proof_digest(answer)));
         }
     }
 

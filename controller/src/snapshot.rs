@@ -104,10 +104,12 @@ impl Snapshots {
         let read = |source| SnapshotError::Read { digest: digest.to_owned(), source };
         let damaged = |what| SnapshotError::Damaged { digest: digest.to_owned(), what };
         let Some(first) = self.objects.get(&self.key(digest, 0)).await.map_err(read)? else { return Ok(None) };
-        let count: usize = sluice_plan::view::annotation(&first, ANNOTATION_SHARDS).parse().map_err(|_| damaged("its size is unknown"))?;
+        let count: usize =
+            sluice_plan::view::annotation(&first, ANNOTATION_SHARDS).parse().map_err(|_| damaged("its size is unknown"))?;
         let mut packed = shard(first).ok_or_else(|| damaged("a shard has no data"))?;
         for index in 1..count.min(SHARDS_MAX) {
-            let next = self.objects.get(&self.key(digest, index)).await.map_err(read)?.ok_or_else(|| damaged("a shard is missing"))?;
+            let next =
+                self.objects.get(&self.key(digest, index)).await.map_err(read)?.ok_or_else(|| damaged("a shard is missing"))?;
             packed.extend(shard(next).ok_or_else(|| damaged("a shard has no data"))?);
         }
         let mut text = Vec::new();
@@ -146,6 +148,24 @@ impl Snapshots {
         }
         Ok(())
     }
+}
+
+/// Deletes snapshots of GitSyncs that are gone: deleted while no controller ran.
+///
+/// # Errors
+/// [`SnapshotError`].
+pub async fn collect_orphans(objects: &Objects, namespace: &str, living: &[String]) -> Result<(), SnapshotError> {
+    let listing = objects
+        .list("", "v1", "Secret", Some(namespace), Some(LABEL_SYNC_UID), SHARDS_MAX * 1024)
+        .await
+        .map_err(|source| SnapshotError::Read { digest: "of deleted GitSyncs".to_owned(), source })?;
+    let mut gone: Vec<&str> = listing.items.iter().map(|secret| sluice_plan::view::label(secret, LABEL_SYNC_UID)).collect();
+    gone.sort_unstable();
+    gone.dedup();
+    for uid in gone.into_iter().filter(|uid| !living.iter().any(|living| living == uid)) {
+        Snapshots::new(objects.clone(), namespace, uid).collect(&[]).await?;
+    }
+    Ok(())
 }
 
 fn shard(secret: Value) -> Option<Vec<u8>> {

@@ -122,9 +122,10 @@ impl Source {
                 Ok(None) => return,
                 Err(_) => None,
             };
-            let interval = sync.as_ref().and_then(|sync| sync.spec.interval.seconds().ok()).map_or(RETRY_FIRST, |s| {
-                Duration::from_secs(u64::try_from(s).unwrap_or(60).max(1))
-            });
+            let interval = sync
+                .as_ref()
+                .and_then(|sync| sync.spec.interval.seconds().ok())
+                .map_or(RETRY_FIRST, |s| Duration::from_secs(u64::try_from(s).unwrap_or(60).max(1)));
             let mut pause = interval;
             if let Some(sync) = sync {
                 let (candidate, render, failed) = match self.look(&sync, &mut memory).await {
@@ -181,9 +182,9 @@ impl Source {
         let (asked, known) = (remote.clone(), memory.refused.as_ref().map_or(memory.sha.clone(), |(sha, _, _)| sha.clone()));
         let path = sync.spec.path.clone();
         let known_tree = (memory.tree_key.clone(), memory.render.clone());
-        let found = tokio::task::spawn_blocking(move || fetch(&shop, &asked, &known, &path, mode, known_tree))
-            .await
-            .map_err(|_| Failure::Transient(refused("", "SourceFailed", "reading the repository failed unexpectedly; it is tried again")))??;
+        let found = tokio::task::spawn_blocking(move || fetch(&shop, &asked, &known, &path, mode, known_tree)).await.map_err(
+            |_| Failure::Transient(refused("", "SourceFailed", "reading the repository failed unexpectedly; it is tried again")),
+        )??;
         drop(slot);
         let Some(fetched) = found else {
             if let Some((_, refused, _)) = &memory.refused {
@@ -228,9 +229,9 @@ impl Source {
             return Ok(());
         }
         let objects = named(Some(render));
-        let templates = cluster_templates(&self.identities.own, &objects).await.map_err(|message| {
-            Failure::Transient(refused(sha, "TemplatesUnreadable", &message))
-        })?;
+        let templates = cluster_templates(&self.identities.own, &objects)
+            .await
+            .map_err(|message| Failure::Transient(refused(sha, "TemplatesUnreadable", &message)))?;
         compile(&objects, &templates, 1).map_err(|error| Failure::Refused(refused(sha, error.reason(), &error.to_string())))?;
         match preflight::check(&self.identities, sync, render, sha).await {
             Ok(None) => Ok(()),
@@ -277,7 +278,8 @@ impl Source {
     }
 
     async fn remote(&self, sync: &GitSync) -> Result<Remote, Failure> {
-        let fail = |error: &sluice_source::git::FetchError| of_error(error.category(), refused("", error.reason(), &chain(error)));
+        let fail =
+            |error: &sluice_source::git::FetchError| of_error(error.category(), refused("", error.reason(), &chain(error)));
         let source = &sync.spec.source;
         let url = RemoteUrl::parse(&source.url, &self.shop.policy).map_err(|error| fail(&error))?;
         let reference = match &source.reference {
@@ -292,11 +294,16 @@ impl Source {
             let namespace = sync.metadata.namespace.as_deref().unwrap_or("default");
             let key = ObjectKey::new("", "v1", "Secret", Some(namespace), name);
             let secret = self.identities.tenant.get(&key).await.map_err(|error| {
-                let message = format!("Secret {name} with the Git credentials cannot be read as the target's ServiceAccount: {error}");
+                let message =
+                    format!("Secret {name} with the Git credentials cannot be read as the target's ServiceAccount: {error}");
                 Failure::Transient(refused("", "CredentialsUnreadable", &message))
             })?;
             let secret = secret.ok_or_else(|| {
-                Failure::Transient(refused("", "CredentialsMissing", &format!("Secret {name} with the Git credentials does not exist; create it")))
+                Failure::Transient(refused(
+                    "",
+                    "CredentialsMissing",
+                    &format!("Secret {name} with the Git credentials does not exist; create it"),
+                ))
             })?;
             let field = |field: &str| -> Option<String> {
                 let value = secret.get("data")?.get(field)?.clone();
@@ -339,7 +346,8 @@ fn fetch(
     mode: Mode,
     known_tree: (String, Option<Arc<Render>>),
 ) -> Result<Option<Fetched>, Failure> {
-    let of_fetch = |error: sluice_source::git::FetchError| of_error(error.category(), refused("", error.reason(), &chain(&error)));
+    let of_fetch =
+        |error: sluice_source::git::FetchError| of_error(error.category(), refused("", error.reason(), &chain(&error)));
     let sha = shop.cache.look(remote).map_err(of_fetch)?;
     if known_sha == sha {
         return Ok(None);

@@ -1,11 +1,13 @@
 //! The process: limits, clients, election, and work for as long as it leads. A lost lease ends the process, without a drain.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use futures::FutureExt;
 use sluice_cluster::gate::Gate;
-use sluice_cluster::lease::{ElectionEnd, Elector, EpochFloor, LeaseConfig, Leadership};
+use sluice_cluster::lease::{ElectionEnd, Elector, EpochFloor, Leadership, LeaseConfig};
 use sluice_cluster::object::{Kinds, Objects};
 use sluice_cluster::stack::{Cluster, StackOptions};
 use sluice_prometheus::{PrometheusClient, PrometheusConfig};
@@ -24,6 +26,9 @@ const LEASE_NAME: &str = "sluice-controller";
 /// GitSyncs and Releases that are read to find the highest epoch after a Lease was deleted.
 const FLOOR_LIST_MAX: usize = 100_000;
 
+/// How long a standby waits for the leader to take a webhook; forges give up after 10 s.
+const FORWARD_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Runs the controller until it is asked to stop.
 ///
 /// # Errors
@@ -31,14 +36,16 @@ const FLOOR_LIST_MAX: usize = 100_000;
 pub async fn run(options: Options) -> anyhow::Result<()> {
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     sluice_source::git::init_process().context("libgit2 cannot be set up")?;
-    let instance = options.identity.clone().unwrap_or_else(identity);
+    let instance = options.identity.clone().unwrap_or_else(|| identity(&options));
     let config = kube::Config::infer().await.context("there is no cluster to connect to: set KUBECONFIG or run in a pod")?;
     let gate = Gate::closed();
-    let cluster = Cluster::connect(config, gate.clone(), StackOptions::default()).await.context("the connection cannot be prepared")?;
+    let cluster =
+        Cluster::connect(config, gate.clone(), StackOptions::default()).await.context("the connection cannot be prepared")?;
     let client = cluster.client();
     let kinds = Kinds::new(client.clone());
     let own = Objects::new(client, kinds.clone());
 
+    let (leadership_sender, mut leadership) = watch::channel(Leadership::Standby { holder: None });
     let figures = Arc::new(Figures::default());
     let sources = Arc::default();
     let served = Served {
@@ -46,9 +53,13 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         cluster: cluster.clone(),
         gate: gate.clone(),
         webhook_secret: options.webhook_secret.clone().map(Arc::new),
+        leadership: leadership.clone(),
+        forwarder: reqwest::Client::builder().timeout(FORWARD_TIMEOUT).build().context("the HTTP client cannot be made")?,
         sources: Arc::clone(&sources),
     };
-    let listener = tokio::net::TcpListener::bind(options.listen).await.with_context(|| format!("{} cannot be listened on", options.listen))?;
+    let listener = tokio::net::TcpListener::bind(options.listen)
+        .await
+        .with_context(|| format!("{} cannot be listened on", options.listen))?;
     tokio::spawn(async move { axum::serve(listener, router(served)).await });
 
     let manager = Manager {
@@ -70,7 +81,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         stopped().await;
         shutdown_sender.send(true).ok();
     });
-    let (leadership_sender, mut leadership) = watch::channel(Leadership::Standby { holder: None });
     let mut lease = LeaseConfig::new(&options.namespace, LEASE_NAME, &instance, epoch_floor(own));
     lease.duration_s = options.lease_s;
     let elector = Elector::new(&cluster, lease).context("the lease is not configured well")?;
@@ -117,10 +127,12 @@ fn prometheus(options: &Options) -> anyhow::Result<PrometheusClient> {
     PrometheusClient::new(config).context("the Prometheus client cannot be made")
 }
 
-/// A name that no other process ever had: a pod's name survives a restart of its container.
-fn identity() -> String {
+/// A name that no other process ever had, since a pod's name survives a restart of its container; with the address at which
+/// this process listens, for standbys that pass webhooks on: `host_address:port_number`.
+fn identity(options: &Options) -> String {
     let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "sluice".to_owned());
-    format!("{host}-{:x}", chrono::Utc::now().timestamp_micros())
+    let address = options.pod_ip.map_or(options.listen, |ip| SocketAddr::new(ip, options.listen.port()));
+    format!("{host}_{address}_{:x}", chrono::Utc::now().timestamp_micros())
 }
 
 /// The highest epoch that any record carries.
@@ -130,7 +142,8 @@ fn epoch_floor(own: Objects) -> EpochFloor {
         async move {
             let mut floor = 0;
             for kind in ["GitSync", "Release"] {
-                let listing = own.list(sluice_crds::names::GROUP, sluice_crds::names::VERSION, kind, None, None, FLOOR_LIST_MAX).await?;
+                let listing =
+                    own.list(sluice_crds::names::GROUP, sluice_crds::names::VERSION, kind, None, None, FLOOR_LIST_MAX).await?;
                 let epochs = listing.items.iter().filter_map(|item| sluice_plan::view::integer(item, &["status", "epoch"]));
                 floor = epochs.fold(floor, i64::max);
             }

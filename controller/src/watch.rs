@@ -3,8 +3,8 @@
 use futures::StreamExt;
 use kube::Api;
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind, PartialObjectMeta};
-use kube::runtime::watcher::{self, Event};
 use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event};
 use sluice_crds::names::{GROUP, LABEL_GITSYNC, LABEL_GITSYNC_NAMESPACE, VERSION};
 use tokio::sync::mpsc;
 

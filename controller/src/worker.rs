@@ -1,16 +1,18 @@
 //! The loop of one GitSync: observe, plan, lint, carry out, and again until there is nothing to do; then wait to be woken.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
 use futures::FutureExt;
+use serde_json::{Value, json};
 use sluice_cluster::gate::Gate;
 use sluice_cluster::object::{ObjectKey, WriteError};
 use sluice_crds::gitsync::GitSync;
 use sluice_crds::release::Release;
-use sluice_plan::{Id, Plan, World, lint, plan};
+use sluice_plan::plan::Note;
+use sluice_plan::{Effect, Id, Plan, World, lint, plan};
 use tokio::sync::Notify;
 
 use crate::events::{self, Regarding};
@@ -31,8 +33,12 @@ const BACKOFF_LAST: Duration = Duration::from_secs(30);
 const BACKOFF_MOTION: Duration = Duration::from_secs(2);
 /// Everything is looked at again after this time though nothing woke the worker: watches miss what happened while they were down.
 const RESYNC: Duration = Duration::from_secs(60);
-/// Times that one object may be put back in a row before the worker pauses: two writers who disagree must not fill the API server.
-const FIGHT_MAX: u32 = 5;
+/// Failures in a row from which on events do not hurry the worker any more: it may have caused them itself.
+const HURRIED_MAX: u32 = 5;
+/// Passes at rest that put something back, within [`FIGHT_WINDOW`], before the worker backs off: two writers who disagree must not
+/// fill the API server.
+const FIGHT_MAX: usize = 5;
+const FIGHT_WINDOW: Duration = Duration::from_secs(60);
 
 /// Everything one GitSync's worker needs.
 pub struct Worker {
@@ -49,6 +55,8 @@ pub struct Worker {
     /// Why writes were refused, until they are accepted or the world changes.
     pub refused: BTreeMap<Id, String>,
     generation_seen: Option<i64>,
+    /// When something was put back at rest, lately.
+    reverts: VecDeque<tokio::time::Instant>,
 }
 
 /// What one pass came to.
@@ -78,7 +86,21 @@ impl Worker {
         figures: Arc<Figures>,
         instance: String,
     ) -> Self {
-        Self { key, observer, gate, shelf, queries, outbox, wake, wake_source, figures, instance, refused: BTreeMap::new(), generation_seen: None }
+        Self {
+            key,
+            observer,
+            gate,
+            shelf,
+            queries,
+            outbox,
+            wake,
+            wake_source,
+            figures,
+            instance,
+            refused: BTreeMap::new(),
+            generation_seen: None,
+            reverts: VecDeque::new(),
+        }
     }
 
     /// Runs until the GitSync is gone. A panic of one pass costs that pass.
@@ -92,6 +114,10 @@ impl Worker {
             let pause = match pass {
                 Pass::Gone => {
                     self.figures.forget(&self.key);
+                    // Nothing can be rolled back to any more, and snapshots hold what Secrets hold.
+                    if let Err(error) = self.observer.snapshots.collect(&[]).await {
+                        tracing::warn!(error = %crate::source::chain(&error), "snapshots of a deleted GitSync could not be collected");
+                    }
                     return;
                 }
                 Pass::Wrote if passes < PASSES_MAX => {
@@ -115,7 +141,7 @@ impl Worker {
             let () = tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 // A failure is not hurried by events that it may have caused itself.
-                () = self.wake.notified(), if failures < FIGHT_MAX => {}
+                () = self.wake.notified(), if failures < HURRIED_MAX => {}
             };
         }
     }
@@ -159,7 +185,8 @@ impl Worker {
             self.figures.violation();
             return Pass::Failed { in_motion };
         }
-        let outcome = Executor { identities: &self.observer.identities, settled: &self.observer.settled }.execute(&world, &plan).await;
+        let outcome =
+            Executor { identities: &self.observer.identities, settled: &self.observer.settled }.execute(&world, &plan).await;
         self.figures.pass(&world, &plan);
         self.after(&world, &plan, outcome).await
     }
@@ -173,17 +200,39 @@ impl Worker {
 
     async fn unreadable(&self, error: &ObserveError, in_motion: bool) -> Pass {
         tracing::warn!(gitsync = %self.key, error = %crate::source::chain(error), "the world cannot be read");
-        if matches!(error, ObserveError::Undecodable { .. }) {
-            let note = sluice_plan::plan::Note { warning: true, reason: "Undecodable".to_owned(), message: error.to_string() };
-            let regarding = Regarding {
-                kind: "GitSync",
-                namespace: self.key.namespace.clone().unwrap_or_default(),
-                name: self.key.name.clone(),
-                uid: String::new(),
-            };
-            events::send(&self.observer.identities.own, &[regarding], &[note], &self.instance, Utc::now()).await;
+        if let ObserveError::Undecodable { message, .. } = error {
+            self.say_undecodable(message).await;
         }
         Pass::Failed { in_motion }
+    }
+
+    /// A GitSync or Release of another version: said in status and Event without decoding it, once.
+    async fn say_undecodable(&self, message: &str) {
+        let own = &self.observer.identities.own;
+        let Ok(Some(object)) = own.get(&self.key).await else { return };
+        let message = sluice_plan::check::bounded(message);
+        let before = sluice_plan::view::list(&object, &["status", "conditions"]);
+        let is_ready = |condition: &&Value| sluice_plan::view::text(condition, &["type"]) == "Ready";
+        if before.iter().filter(is_ready).any(|condition| sluice_plan::view::text(condition, &["reason"]) == "Undecodable") {
+            return;
+        }
+        let now = Utc::now();
+        let mut conditions: Vec<Value> = before.iter().filter(|condition| !is_ready(condition)).cloned().collect();
+        conditions.push(
+            json!({"type": "Ready", "status": "False", "reason": "Undecodable", "message": message, "lastTransitionTime": now}),
+        );
+        let patch = json!({"metadata": {"uid": sluice_plan::view::uid(&object)}, "status": {"conditions": conditions}});
+        if let Err(error) = own.merge_patch(&self.key, &patch, Some("status"), sluice_crds::names::FIELD_MANAGER).await {
+            tracing::warn!(gitsync = %self.key, reason = error.reason(), "its status could not be written");
+        }
+        let note = Note { warning: true, reason: "Undecodable".to_owned(), message };
+        let regarding = Regarding {
+            kind: "GitSync",
+            namespace: self.key.namespace.clone().unwrap_or_default(),
+            name: self.key.name.clone(),
+            uid: sluice_plan::view::uid(&object).to_owned(),
+        };
+        events::send(own, &[regarding], &[note], &self.instance, now).await;
     }
 
     async fn after(&mut self, world: &World, plan: &Plan, outcome: Outcome) -> Pass {
@@ -202,6 +251,9 @@ impl Worker {
             Some((id, error)) => self.failed(id, &error, in_motion),
             None if outcome.written > 0 => {
                 self.refused.clear();
+                if !in_motion && plan.records.is_empty() && self.is_fighting(world, plan).await {
+                    return Pass::Failed { in_motion };
+                }
                 Pass::Wrote
             }
             None => {
@@ -209,12 +261,35 @@ impl Worker {
                 if !in_motion {
                     housekeeping::collect(&self.observer, world).await;
                 }
-                let due = release.as_ref().and_then(|release| sluice_plan::judge::next_due(&release.spec, release.status.as_ref()?));
+                let due =
+                    release.as_ref().and_then(|release| sluice_plan::judge::next_due(&release.spec, release.status.as_ref()?));
                 let look_at = [plan.look_at, due.filter(|_| in_motion)].into_iter().flatten().min();
                 let wait = look_at.map_or(RESYNC, |at| (at - Utc::now()).to_std().unwrap_or(Duration::from_millis(20)));
                 Pass::Wait(wait.min(RESYNC))
             }
         }
+    }
+
+    /// Whether somebody keeps changing what this worker puts back.
+    async fn is_fighting(&mut self, world: &World, plan: &Plan) -> bool {
+        let Some(id) = plan.effects.iter().find_map(|effect| match effect {
+            Effect::Apply { id, .. } => Some(id),
+            _ => None,
+        }) else {
+            return false;
+        };
+        let now = tokio::time::Instant::now();
+        self.reverts.retain(|at| now - *at < FIGHT_WINDOW);
+        self.reverts.push_back(now);
+        if self.reverts.len() == FIGHT_MAX {
+            let message = format!(
+                "{id} was put back {FIGHT_MAX} times within {} s; somebody else keeps changing it (see its managedFields): it is put back more slowly now",
+                FIGHT_WINDOW.as_secs()
+            );
+            let note = Note { warning: true, reason: "DriftFight".to_owned(), message };
+            self.tell(world, &Plan { notes: vec![note], ..Plan::default() }).await;
+        }
+        self.reverts.len() >= FIGHT_MAX
     }
 
     fn failed(&mut self, id: Option<Id>, error: &WriteError, in_motion: bool) -> Pass {

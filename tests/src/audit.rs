@@ -12,7 +12,10 @@ use serde::Deserialize;
 #[serde(rename_all = "camelCase")]
 pub struct Write {
     pub verb: String,
-    pub user: User,
+    user: User,
+    /// Who the request was made as, where it was made as somebody else.
+    #[serde(default)]
+    impersonated_user: Option<User>,
     #[serde(default)]
     pub object_ref: ObjectRef,
     #[serde(default)]
@@ -24,8 +27,8 @@ pub struct Write {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub struct User {
-    pub username: String,
+struct User {
+    username: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -44,6 +47,18 @@ pub struct ResponseStatus {
 }
 
 impl Write {
+    /// Whose rights it used.
+    #[must_use]
+    pub fn user(&self) -> &str {
+        &self.impersonated_user.as_ref().unwrap_or(&self.user).username
+    }
+
+    /// Who sent it.
+    #[must_use]
+    pub fn client(&self) -> &str {
+        &self.user.username
+    }
+
     /// Whether it changed something: dry-runs and refused writes did not.
     #[must_use]
     pub fn took_effect(&self) -> bool {
@@ -62,7 +77,7 @@ impl Write {
             self.object_ref.resource,
             self.object_ref.name,
             self.object_ref.subresource,
-            self.user.username,
+            self.user(),
             self.response_status.code
         )
     }

@@ -35,7 +35,7 @@ pub async fn describe(cluster: &Cluster, namespace: &str) -> String {
     let mut events = cluster.list(Kind::Event, namespace, "").await.unwrap_or_default();
     events.retain(|event| text_at(event, "/reportingController").starts_with("sluice"));
     events.sort_by(|a, b| text_at(a, "/eventTime").cmp(text_at(b, "/eventTime")));
-    for event in events.iter().rev().take(LINES_MAX).rev() {
+    for event in events.iter().skip(events.len().saturating_sub(LINES_MAX)) {
         let _ = writeln!(out, "{} {}: {}", text_at(event, "/eventTime"), text_at(event, "/reason"), text_at(event, "/note"));
     }
     out
@@ -45,7 +45,8 @@ fn summary(kind: Kind, object: &Value) -> String {
     let mut parts = vec![];
     if kind == Kind::Release {
         parts.push(format!("state {}", object.pointer("/status/state").unwrap_or(&Value::Null)));
-        for line in object.pointer("/status/timeline").and_then(Value::as_array).into_iter().flatten().rev().take(LINES_MAX).rev() {
+        let timeline = object.pointer("/status/timeline").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        for line in timeline.iter().skip(timeline.len().saturating_sub(LINES_MAX)) {
             parts.push(format!("\n    {} {} {}", text_at(line, "/at"), text_at(line, "/what"), text_at(line, "/message")));
         }
         parts.push(format!("\n    wait {}", object.pointer("/status/wait").unwrap_or(&Value::Null)));

@@ -186,6 +186,9 @@ mod tests {
 
     #[test]
     fn a_weight_needs_its_share_of_pods_rounded_up() {
-        assert_eq!([needed(4, 5), needed(4, 25), needed(4, 50), needed(4, 100), needed(10, 33), needed(0, 50)], [1, 1, 2, 4, 4, 0]);
+        assert_eq!(
+            [needed(4, 5), needed(4, 25), needed(4, 50), needed(4, 100), needed(10, 33), needed(0, 50)],
+            [1, 1, 2, 4, 4, 0]
+        );
     }
 }

@@ -188,7 +188,8 @@ fn compile_one(
 
 fn decode(id: &Id, object: &Value) -> Result<RolloutSpec, CheckError> {
     let spec = object.get("spec").cloned().unwrap_or_default();
-    serde_json::from_value(spec).map_err(|error| CheckError::Undecodable { object: id.to_string(), message: bounded(&error.to_string()) })
+    serde_json::from_value(spec)
+        .map_err(|error| CheckError::Undecodable { object: id.to_string(), message: bounded(&error.to_string()) })
 }
 
 fn check_route(id: &Id, route: &Value, service: &str) -> Result<(), String> {
@@ -210,7 +211,13 @@ fn canary_service_name(service: &str, rollout_digest: &str, number: i64) -> Stri
     format!("{}{suffix}", stem.trim_end_matches('-'))
 }
 
-fn placeholders(namespace: &str, rollout: &str, service: &str, canary_service: &str, canary_hash: &str) -> BTreeMap<String, String> {
+fn placeholders(
+    namespace: &str,
+    rollout: &str,
+    service: &str,
+    canary_service: &str,
+    canary_hash: &str,
+) -> BTreeMap<String, String> {
     [
         ("namespace", namespace),
         ("rollout", rollout),

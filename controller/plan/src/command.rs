@@ -35,9 +35,15 @@ pub struct Command {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// Gates up to this step are passed.
-    Pass { through: i32 },
-    Abort { by: String },
-    Retry { sha: String },
+    Pass {
+        through: i32,
+    },
+    Abort {
+        by: String,
+    },
+    Retry {
+        sha: String,
+    },
     ApprovePrune,
 }
 
@@ -47,7 +53,8 @@ pub fn found(world: &World) -> Vec<Command> {
     let mut found = Vec::new();
     let sync = serde_json::to_value(&world.sync).unwrap_or_default();
     let sync_id = sync_id(world);
-    let rollouts = world.live.iter().filter(|(id, _)| id.is(GROUP, "Rollout")).filter_map(|(id, live)| Some((id, live.object.as_ref()?)));
+    let rollouts =
+        world.live.iter().filter(|(id, _)| id.is(GROUP, "Rollout")).filter_map(|(id, live)| Some((id, live.object.as_ref()?)));
     for (id, object) in std::iter::once((&sync_id, &sync)).chain(rollouts) {
         for name in COMMANDS {
             let value = annotation(object, name);
@@ -90,7 +97,9 @@ fn by(world: &World, object: &Value, name: &str) -> String {
 #[must_use]
 pub fn paused(world: &World) -> Option<Blocked> {
     let is_paused = |object: &Value| annotation(object, PAUSE) == "true";
-    let sync = serde_json::to_value(&world.sync.metadata).map(|metadata| serde_json::json!({ "metadata": metadata })).unwrap_or_default();
+    let sync = serde_json::to_value(&world.sync.metadata)
+        .map(|metadata| serde_json::json!({ "metadata": metadata }))
+        .unwrap_or_default();
     if is_paused(&sync) {
         return Some(Blocked::Paused(sync_id(world).to_string()));
     }
@@ -103,7 +112,11 @@ pub fn paused(world: &World) -> Option<Blocked> {
 }
 
 /// Answers new commands: each gets a record, and the decision of the accepted ones comes back.
-pub fn answer(world: &World, release: Option<(&ReleaseSpec, &mut ReleaseStatus)>, sync: &GitSyncStatus) -> (Vec<CommandRecord>, Vec<Decision>) {
+pub fn answer(
+    world: &World,
+    release: Option<(&ReleaseSpec, &mut ReleaseStatus)>,
+    sync: &GitSyncStatus,
+) -> (Vec<CommandRecord>, Vec<Decision>) {
     let mut answered = Vec::new();
     let mut decisions = Vec::new();
     let found = found(world);
@@ -210,7 +223,10 @@ fn retry(release: Option<(&ReleaseSpec, &ReleaseStatus)>, sync: &GitSyncStatus, 
         && matches!(status.state, State::Holding {})
         && names(value, &status.target.sha)
     {
-        return Ok((format!("commit {} is tried once more", status.target.sha), Decision::Retry { sha: status.target.sha.clone() }));
+        return Ok((
+            format!("commit {} is tried once more", status.target.sha),
+            Decision::Retry { sha: status.target.sha.clone() },
+        ));
     }
     Err(format!("commit {value} is not quarantined"))
 }
@@ -243,16 +259,24 @@ fn on_release(world: &World, release: Option<(&ReleaseSpec, &ReleaseStatus)>, na
 /// The step whose gate a promotion passes: an approval, or a verdict that only a person can overrule.
 fn gate(spec: &ReleaseSpec, status: &ReleaseStatus) -> Option<i32> {
     let State::Judging { step } = status.state else { return None };
-    let needs_approval = spec.rollouts.iter().any(|plan| {
-        usize::try_from(step).is_ok_and(|index| plan.steps.get(index).is_some_and(|step| step.approval))
-    });
-    let is_undecided = status.wait.as_ref().is_some_and(|wait| matches!(wait.reason.as_str(), "Inconclusive" | "NoData" | "QueryError" | "Hold"));
+    let needs_approval = spec
+        .rollouts
+        .iter()
+        .any(|plan| usize::try_from(step).is_ok_and(|index| plan.steps.get(index).is_some_and(|step| step.approval)));
+    let is_undecided = status
+        .wait
+        .as_ref()
+        .is_some_and(|wait| matches!(wait.reason.as_str(), "Inconclusive" | "NoData" | "QueryError" | "Hold"));
     ((needs_approval || is_undecided) && status.approved_through < step).then_some(step)
 }
 
 fn check_sha(value: &str) -> Result<(), String> {
     let is_sha = (SHA_DIGITS_MIN..=40).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if is_sha { Ok(()) } else { Err(format!("{:?} is not a commit: give at least {SHA_DIGITS_MIN} of its 40 hexadecimal digits", bounded(value))) }
+    if is_sha {
+        Ok(())
+    } else {
+        Err(format!("{:?} is not a commit: give at least {SHA_DIGITS_MIN} of its 40 hexadecimal digits", bounded(value)))
+    }
 }
 
 fn names(value: &str, sha: &str) -> bool {

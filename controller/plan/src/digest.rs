@@ -53,11 +53,7 @@ const SAFE: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 /// The first `length` characters of a digest, in Kubernetes' safe alphabet.
 #[must_use]
 pub fn short(digest: &str, length: usize) -> String {
-    Sha256::digest(digest.as_bytes())
-        .iter()
-        .take(length)
-        .map(|byte| char::from(SAFE[usize::from(*byte) % SAFE.len()]))
-        .collect()
+    Sha256::digest(digest.as_bytes()).iter().take(length).map(|byte| char::from(SAFE[usize::from(*byte) % SAFE.len()])).collect()
 }
 
 #[cfg(test)]
@@ -72,10 +68,7 @@ mod tests {
             digest(&json!({"b": [1, 2.5, "x"], "a": {"d": null, "c": true}})),
             digest(&json!({"a": {"c": true, "d": null}, "b": [1, 2.5, "x"]})),
         );
-        assert_eq!(
-            digest(&json!({"a": 1})),
-            "015abd7f5cc57a2dd94b7590f04ad8084273905ee33ec5cebeae62276a97f862"
-        );
+        assert_eq!(digest(&json!({"a": 1})), "015abd7f5cc57a2dd94b7590f04ad8084273905ee33ec5cebeae62276a97f862");
         assert_eq!(short("015abd7f", 10).len(), 10);
     }
 }

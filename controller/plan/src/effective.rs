@@ -9,6 +9,7 @@ use sluice_crds::release::{Handover, ReleaseSpec, ReleaseStatus, Rollback, Rollo
 
 use crate::check::{deployment_id, named, rollout_id, route_id, service_id};
 use crate::digest::digest;
+use crate::foreign::has_foreign_content;
 use crate::id::Id;
 use crate::naming::{autoscales, is_autoscaled, referenced_config, selecting_services};
 use crate::overlay::{WEIGHT_TOTAL, canary_service, pause, pin, split};
@@ -56,10 +57,13 @@ impl Effective {
     }
 }
 
-/// Whether a live object was proven to be as desired.
+/// Whether a live object was proven to be as desired, with nothing added by others.
 #[must_use]
 pub fn is_settled(world: &World, id: &Id, desired: &Desired) -> bool {
-    world.live.get(id).is_some_and(|live| live.object.is_some() && live.settled.as_deref() == Some(&desired.digest))
+    world.live.get(id).is_some_and(|live| {
+        live.settled.as_deref() == Some(&desired.digest)
+            && live.object.as_ref().is_some_and(|object| !has_foreign_content(id, &desired.object, object))
+    })
 }
 
 /// Dependency stages: what others need to exist, configuration, workloads.
@@ -200,7 +204,9 @@ fn pinned_hash<'a>(plan: &'a RolloutPlan, progress: &'a RolloutProgress, state: 
 fn has_canary_service(state: &State, progress: &RolloutProgress) -> Option<bool> {
     match state {
         State::Applying { .. } => None,
-        State::Preparing {} | State::Scaling { .. } | State::Warming { .. } | State::Shifting { .. } | State::Judging { .. } => Some(true),
+        State::Preparing {} | State::Scaling { .. } | State::Warming { .. } | State::Shifting { .. } | State::Judging { .. } => {
+            Some(true)
+        }
         State::HandingOver { stage: Handover::Unpin } => Some(false),
         State::HandingOver { .. } => Some(true),
         State::RollingBack { stage } if *stage < Rollback::RemoveCanary => (!progress.stable_hash.is_empty()).then_some(true),
@@ -209,7 +215,10 @@ fn has_canary_service(state: &State, progress: &RolloutProgress) -> Option<bool>
     }
 }
 
-#[allow(clippy::too_many_arguments, reason = "one rollout's place in one release: a struct for one caller would hide the data flow")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "one rollout's place in one release: a struct for one caller would hide the data flow"
+)]
 fn put_rollout(
     effective: &mut Effective,
     world: &World,
@@ -238,8 +247,10 @@ fn put_rollout(
         State::HandingOver { stage } => Some(*stage),
         _ => None,
     };
-    let past = |stage: Handover| handover.is_some_and(|now| now >= stage) || matches!(state, State::Pruning {} | State::Promoted {});
-    let (service_new, route_new, deployment_new) = (past(Handover::Unpin), past(Handover::RouteAsGit), past(Handover::PauseDeployment));
+    let past =
+        |stage: Handover| handover.is_some_and(|now| now >= stage) || matches!(state, State::Pruning {} | State::Promoted {});
+    let (service_new, route_new, deployment_new) =
+        (past(Handover::Unpin), past(Handover::RouteAsGit), past(Handover::PauseDeployment));
     let rest_new = past(Handover::ReleaseDeployment);
 
     let deployment = deployment_id(plan);
@@ -269,7 +280,11 @@ fn put_rollout(
         Some(true) => {
             if let Some(root) = from(false, &service_id(plan, &plan.service)) {
                 let mut object = canary_service(&root, &plan.canary_service, &plan.canary_hash);
-                set(&mut object, &["metadata", "labels", LABEL_RELEASE], json!(format!("{}-{number}", world.sync.metadata.name.as_deref().unwrap_or(""))));
+                set(
+                    &mut object,
+                    &["metadata", "labels", LABEL_RELEASE],
+                    json!(format!("{}-{number}", world.sync.metadata.name.as_deref().unwrap_or(""))),
+                );
                 stamp(&mut object);
                 effective.put(world, side.good, &canary, object);
             }
@@ -293,7 +308,9 @@ fn put_rollout(
     let rollout = rollout_id(plan);
     let rollout_new = !restores_base(state);
     if let Some(mut object) = from(rollout_new, &rollout) {
-        if in_motion && !matches!(state, State::RollingBack { stage: Rollback::Unpin } | State::HandingOver { stage: Handover::Unpin }) {
+        if in_motion
+            && !matches!(state, State::RollingBack { stage: Rollback::Unpin } | State::HandingOver { stage: Handover::Unpin })
+        {
             set(&mut object, &["metadata", "finalizers"], json!([FINALIZER_IN_MOTION]));
         }
         effective.put(world, side.target, &rollout, object);

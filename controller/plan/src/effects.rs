@@ -10,6 +10,7 @@ use sluice_crds::rollout::RolloutStatus;
 use crate::canary::{canary_replicas, handover_patch, replica_set, sets, take_back_patch};
 use crate::check::{canary_id, rollout_id, service_id};
 use crate::effective::{Desired, Effective, is_settled};
+use crate::foreign::{has_foreign_content, reclaimed};
 use crate::id::{APPS, CORE, GATEWAY, Id};
 use crate::motion::twins;
 use crate::view::{annotation, integer, owns, resource_version, set, uid};
@@ -22,6 +23,8 @@ pub enum Effect {
     Apply { id: Id, object: Value, digest: String, uid: Option<String>, resource_version: Option<String> },
     /// A second manager applies the live number of replicas, so that the first one can give the field up.
     CoOwnReplicas { id: Id, object: Value, uid: String },
+    /// Makes fields that others added ours, as the tenant, so that the next apply removes them.
+    Reclaim { id: Id, managed_fields: Value, uid: String, resource_version: String },
     /// Create as the tenant; a name that is taken is a failure.
     Create { id: Id, object: Value },
     /// Merge patch as the tenant, with uid and resourceVersion.
@@ -45,6 +48,7 @@ impl Effect {
         match self {
             Self::Apply { id, .. }
             | Self::CoOwnReplicas { id, .. }
+            | Self::Reclaim { id, .. }
             | Self::Create { id, .. }
             | Self::Patch { id, .. }
             | Self::Delete { id, .. }
@@ -89,7 +93,8 @@ fn apply(world: &World, id: &Id, desired: &Desired) -> Option<Effect> {
         && owns(live, FIELD_MANAGER, &["f:spec", "f:replicas"])
         && !owns(live, FIELD_MANAGER_REPLICAS, &["f:spec", "f:replicas"])
     {
-        let mut object = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": id.name, "namespace": id.namespace}});
+        let mut object =
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": id.name, "namespace": id.namespace}});
         set(&mut object, &["spec", "replicas"], live.pointer("/spec/replicas").cloned().unwrap_or(json!(1)));
         return Some(Effect::CoOwnReplicas { id: id.clone(), object, uid: uid(live).to_owned() });
     }
@@ -97,6 +102,16 @@ fn apply(world: &World, id: &Id, desired: &Desired) -> Option<Effect> {
     // which has to be lifted for it to go.
     if live.is_some_and(crate::view::is_deleting) {
         return None;
+    }
+    if let Some(live) = live
+        && has_foreign_content(id, &desired.object, live)
+    {
+        return Some(Effect::Reclaim {
+            id: id.clone(),
+            managed_fields: reclaimed(&desired.object, live),
+            uid: uid(live).to_owned(),
+            resource_version: resource_version(live).to_owned(),
+        });
     }
     Some(Effect::Apply {
         id: id.clone(),
@@ -185,17 +200,19 @@ fn of_canary(
     }
     match &status.state {
         State::HandingOver { stage: Handover::RemoveTwins } => twins(world, &sets)
-            .filter(|set| integer(set, &["spec", "replicas"]) == Some(0) && integer(set, &["status", "replicas"]).unwrap_or(0) == 0)
+            .filter(|set| {
+                integer(set, &["spec", "replicas"]) == Some(0) && integer(set, &["status", "replicas"]).unwrap_or(0) == 0
+            })
             .filter_map(|set| Some(delete_exactly(&Id::of(set)?, set)))
             .collect(),
-        State::HandingOver { stage: Handover::ChangeOwner } if !sets.is_handed_over() => sets
-            .deployment
-            .map(|deployment| patch(&id, canary, handover_patch(deployment, sets.wanted())))
-            .into_iter()
-            .collect(),
+        State::HandingOver { stage: Handover::ChangeOwner } if !sets.is_handed_over() => {
+            sets.deployment.map(|deployment| patch(&id, canary, handover_patch(deployment, sets.wanted()))).into_iter().collect()
+        }
         // After a native rollout the judged set has served its time.
         State::HandingOver { stage: Handover::Unpin } if !sets.is_handed_over() => vec![delete_exactly(&id, canary)],
-        State::RollingBack { stage } if *stage >= Rollback::RemoveCanary && !sets.is_handed_over() => vec![delete_exactly(&id, canary)],
+        State::RollingBack { stage } if *stage >= Rollback::RemoveCanary && !sets.is_handed_over() => {
+            vec![delete_exactly(&id, canary)]
+        }
         _ if sets.is_handed_over() => Vec::new(),
         state => {
             let gate_open = status.wait.as_ref().is_none_or(|wait| wait.reason == "HoldTime");
@@ -221,9 +238,12 @@ fn create(world: &World, plan: &RolloutPlan, status: &ReleaseStatus, effective: 
     if !matches!(status.state, State::Preparing {}) {
         return None;
     }
-    let pinned = effective.objects.iter().filter(|(id, _)| id.is(CORE, "Service")).all(|(id, desired)| is_settled(world, id, desired));
+    let pinned =
+        effective.objects.iter().filter(|(id, _)| id.is(CORE, "Service")).all(|(id, desired)| is_settled(world, id, desired));
     let guarded = crate::motion::is_ready_in(world, effective, &service_id(plan, &plan.canary_service));
-    let (Some(Template::Deployment(deployment)), Some(rollout)) = (world.templates.get(&plan.name), world.object(&rollout_id(plan))) else {
+    let (Some(Template::Deployment(deployment)), Some(rollout)) =
+        (world.templates.get(&plan.name), world.object(&rollout_id(plan)))
+    else {
         return None;
     };
     if !pinned || !guarded || crate::view::is_deleting(rollout) {

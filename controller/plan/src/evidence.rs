@@ -56,7 +56,10 @@ pub fn against(pods: &[Value], canary_uid: &str, stable_uids: &[&str], since: Da
             let container_name = text(container, &["name"]);
             if let Some((_, kind)) = HOPELESS.iter().find(|(reason, _)| *reason == waiting) {
                 let message = text(container, &["state", "waiting", "message"]);
-                return Some(Evidence { kind, message: format!("container {container_name} of canary pod {name}: {waiting}: {message}") });
+                return Some(Evidence {
+                    kind,
+                    message: format!("container {container_name} of canary pod {name}: {waiting}: {message}"),
+                });
             }
             let (count, why) = abnormal_exits(container);
             exits += count;
@@ -66,8 +69,10 @@ pub fn against(pods: &[Value], canary_uid: &str, stable_uids: &[&str], since: Da
         }
     }
     let shared = stable_uids.iter().any(|uid| pods_of(pods, uid).any(|pod| has_exited_since(pod, since)));
-    (exits >= ABNORMAL_EXITS && !shared)
-        .then(|| Evidence { kind: "CrashLoop", message: format!("{exits} abnormal exits of canary containers, none of stable ones; {last_exit}") })
+    (exits >= ABNORMAL_EXITS && !shared).then(|| Evidence {
+        kind: "CrashLoop",
+        message: format!("{exits} abnormal exits of canary containers, none of stable ones; {last_exit}"),
+    })
 }
 
 fn statuses(pod: &Value) -> impl Iterator<Item = &Value> {

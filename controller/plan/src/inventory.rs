@@ -51,9 +51,9 @@ pub fn brake(world: &World, leftovers: &BTreeSet<Id>, before: &BTreeMap<Id, Valu
         leftovers.iter().filter(|id| world.object(id).is_some_and(|object| label(object, LABEL_COPY_OF).is_empty())).collect();
     let percent = before.len() * usize::try_from(brake.max_percent).unwrap_or(0) / 100;
     let bound = percent.max(usize::try_from(brake.max_objects).unwrap_or(0));
-    let dear = counted.iter().any(|id| {
-        matches!(id.kind.as_str(), "Namespace" | "CustomResourceDefinition" | "PersistentVolumeClaim" | "StatefulSet")
-    });
+    let dear = counted
+        .iter()
+        .any(|id| matches!(id.kind.as_str(), "Namespace" | "CustomResourceDefinition" | "PersistentVolumeClaim" | "StatefulSet"));
     if counted.len() <= bound && !dear {
         return None;
     }

@@ -158,7 +158,10 @@ pub fn against(spec: &ReleaseSpec, status: &ReleaseStatus, now: DateTime<Utc>) -
         })
         .map(|(plan, _, _, record)| Cause {
             kind: "MetricFailed".to_owned(),
-            message: crate::check::bounded(&format!("metric {} of Rollout {}: {}", record.name, plan.name, record.judgement.message)),
+            message: crate::check::bounded(&format!(
+                "metric {} of Rollout {}: {}",
+                record.name, plan.name, record.judgement.message
+            )),
             at: now,
             rollout: Some(plan.name.clone()),
             metric: Some(record.name.clone()),

@@ -14,6 +14,7 @@ pub mod digest;
 pub mod effective;
 pub mod effects;
 pub mod evidence;
+pub mod foreign;
 pub mod health;
 pub mod id;
 pub mod inventory;

@@ -76,22 +76,28 @@ fn guarded(world: &World, effect: &Effect) -> Result<(), Violation> {
     match effect {
         Effect::Apply { id, object, uid, resource_version, .. } => {
             let exists = world.object(id).is_some();
-            check("I26", !exists || (uid.is_some() && resource_version.is_some()), || format!("{id} is written without a guard"))?;
+            check("I26", !exists || (uid.is_some() && resource_version.is_some()), || {
+                format!("{id} is written without a guard")
+            })?;
             if id.group == GATEWAY {
                 let weights_ok = list(object, &["spec", "rules"]).iter().all(|rule| {
                     let backends = list(rule, &["backendRefs"]);
-                    backends.is_empty() || backends.iter().map(|backend| integer(backend, &["weight"]).unwrap_or(1)).sum::<i64>() > 0
+                    backends.is_empty()
+                        || backends.iter().map(|backend| integer(backend, &["weight"]).unwrap_or(1)).sum::<i64>() > 0
                 });
                 check("I5", weights_ok, || format!("{id} would have no backend with a weight"))?;
             }
             Ok(())
         }
-        Effect::Patch { id, uid, resource_version, .. } | Effect::ClearAnnotation { id, uid, resource_version, .. } => {
+        Effect::Patch { id, uid, resource_version, .. }
+        | Effect::Reclaim { id, uid, resource_version, .. }
+        | Effect::ClearAnnotation { id, uid, resource_version, .. } => {
             check("I26", !uid.is_empty() && !resource_version.is_empty(), || format!("{id} is patched without a guard"))
         }
-        Effect::Delete { id, uid, .. } | Effect::CoOwnReplicas { id, uid, .. } | Effect::LiftFinalizer { id, uid, .. } | Effect::Show { id, uid, .. } => {
-            check("I26", !uid.is_empty(), || format!("{id} is written without its uid"))
-        }
+        Effect::Delete { id, uid, .. }
+        | Effect::CoOwnReplicas { id, uid, .. }
+        | Effect::LiftFinalizer { id, uid, .. }
+        | Effect::Show { id, uid, .. } => check("I26", !uid.is_empty(), || format!("{id} is written without its uid")),
         Effect::Create { .. } | Effect::Finalizer { .. } => Ok(()),
     }
 }

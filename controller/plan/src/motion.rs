@@ -170,7 +170,9 @@ impl<'a> Motion<'a> {
         self.spec
             .rollouts
             .iter()
-            .flat_map(|plan| plan.routes.iter().map(|name| route_id(plan, name)).chain([crate::check::service_id(plan, &plan.service)]))
+            .flat_map(|plan| {
+                plan.routes.iter().map(|name| route_id(plan, name)).chain([crate::check::service_id(plan, &plan.service)])
+            })
             .collect()
     }
 
@@ -227,18 +229,24 @@ impl<'a> Motion<'a> {
             Handover::ShiftToRoot => self.after_route(WARM_S, State::HandingOver { stage: Handover::RouteAsGit }),
             Handover::RouteAsGit => self.after_route(0, State::HandingOver { stage: Handover::RemoveTwins }),
             Handover::RemoveTwins => match self.plans().find(|(_, _, sets)| twins(self.world, sets).next().is_some()) {
-                Some((plan, _, _)) => Next::Stay(Blocked::Deleting(format!("a ReplicaSet of {} with the canary's template", plan.deployment))),
+                Some((plan, _, _)) => {
+                    Next::Stay(Blocked::Deleting(format!("a ReplicaSet of {} with the canary's template", plan.deployment)))
+                }
                 None => go(Handover::PauseDeployment),
             },
             Handover::PauseDeployment => self.paused(),
-            Handover::ChangeOwner => match self.plans().find_map(|(plan, progress, sets)| self.not_taken_over(plan, progress, &sets)) {
-                Some(blocked) => Next::Stay(blocked),
-                None => go(Handover::ReleaseDeployment),
-            },
-            Handover::ReleaseDeployment | Handover::NativeRollout => match self.plans().find_map(|(plan, _, _)| self.unhealthy_deployment(plan)) {
-                Some(blocked) => Next::Stay(blocked),
-                None => go(Handover::Unpin),
-            },
+            Handover::ChangeOwner => {
+                match self.plans().find_map(|(plan, progress, sets)| self.not_taken_over(plan, progress, &sets)) {
+                    Some(blocked) => Next::Stay(blocked),
+                    None => go(Handover::ReleaseDeployment),
+                }
+            }
+            Handover::ReleaseDeployment | Handover::NativeRollout => {
+                match self.plans().find_map(|(plan, _, _)| self.unhealthy_deployment(plan)) {
+                    Some(blocked) => Next::Stay(blocked),
+                    None => go(Handover::Unpin),
+                }
+            }
             Handover::Unpin => match self.still_there() {
                 Some(blocked) => Next::Stay(blocked),
                 None => Next::Go(State::Pruning {}),
@@ -275,7 +283,9 @@ impl<'a> Motion<'a> {
 
     fn not_taken_over(&self, plan: &RolloutPlan, progress: &RolloutProgress, sets: &Sets<'_>) -> Option<Blocked> {
         let wait = |why: &str| Some(Blocked::Handover(format!("Rollout {}: {why}", plan.name)));
-        let (Some(deployment), Some(canary)) = (sets.deployment, sets.canary) else { return wait("the canary's ReplicaSet is gone") };
+        let (Some(deployment), Some(canary)) = (sets.deployment, sets.canary) else {
+            return wait("the canary's ReplicaSet is gone");
+        };
         if !sets.is_handed_over() {
             return wait("the ReplicaSet's owner has not changed yet");
         }
@@ -286,14 +296,17 @@ impl<'a> Motion<'a> {
         if stable.is_some_and(|set| integer(set, &["spec", "replicas"]).unwrap_or(0) > 0) {
             return wait("the old ReplicaSet has not been scaled down yet");
         }
-        (sets.canary_ready(self.world) < sets.wanted()).then(|| Blocked::Handover(format!("Rollout {}: too few pods are ready", plan.name)))
+        (sets.canary_ready(self.world) < sets.wanted())
+            .then(|| Blocked::Handover(format!("Rollout {}: too few pods are ready", plan.name)))
     }
 
     fn unhealthy_deployment(&self, plan: &RolloutPlan) -> Option<Blocked> {
         let id = deployment_id(plan);
         match health(&id, self.world.object(&id)?) {
             Health::Current => None,
-            Health::InProgress(message) | Health::Failed(message) => Some(Blocked::NotHealthy { object: id.to_string(), message }),
+            Health::InProgress(message) | Health::Failed(message) => {
+                Some(Blocked::NotHealthy { object: id.to_string(), message })
+            }
         }
     }
 
@@ -306,7 +319,9 @@ impl<'a> Motion<'a> {
         match stage {
             Rollback::Traffic => match self.after_route(0, State::RollingBack { stage: Rollback::Drain }) {
                 // Nothing was shifted yet, or the gateway is gone: the way back does not depend on it.
-                Next::Stay(Blocked::RouteNotAccepted { .. }) if self.is_past(crate::retreat::WRITE_DEADLINE_S) => go(Rollback::Drain),
+                Next::Stay(Blocked::RouteNotAccepted { .. }) if self.is_past(crate::retreat::WRITE_DEADLINE_S) => {
+                    go(Rollback::Drain)
+                }
                 next => next,
             },
             Rollback::Drain => match self.after_writes(DRAIN_S, State::RollingBack { stage: Rollback::Restore }) {
@@ -314,10 +329,12 @@ impl<'a> Motion<'a> {
                 next @ Next::Go(_) => next,
             },
             Rollback::Restore => go(Rollback::RemoveCanary),
-            Rollback::RemoveCanary => match self.plans().find(|(plan, _, sets)| sets.canary.is_some() && !is_stable(plan, self.status)) {
-                Some((plan, _, _)) => Next::Stay(Blocked::Deleting(format!("the canary of {}", plan.name))),
-                None => self.still_there().map_or_else(|| go(Rollback::Unpin), Next::Stay),
-            },
+            Rollback::RemoveCanary => {
+                match self.plans().find(|(plan, _, sets)| sets.canary.is_some() && !is_stable(plan, self.status)) {
+                    Some((plan, _, _)) => Next::Stay(Blocked::Deleting(format!("the canary of {}", plan.name))),
+                    None => self.still_there().map_or_else(|| go(Rollback::Unpin), Next::Stay),
+                }
+            }
             Rollback::Unpin => match self.still_there() {
                 Some(blocked) => Next::Stay(blocked),
                 None => Next::Go(ended(self.status)),

@@ -71,7 +71,11 @@ pub fn split(route: &mut Value, root: &str, canary: &str, canary_weight: i64) {
 /// (`maxSurge: 100%`; `Recreate` would wedge it).
 pub fn pause(deployment: &mut Value) {
     set(deployment, &["spec", "paused"], json!(true));
-    set(deployment, &["spec", "strategy"], json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "100%", "maxUnavailable": 0}}));
+    set(
+        deployment,
+        &["spec", "strategy"],
+        json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "100%", "maxUnavailable": 0}}),
+    );
 }
 
 #[cfg(test)]
@@ -85,8 +89,14 @@ mod tests {
             {"name": "shop", "port": 80, "weight": 3}, {"name": "legacy", "port": 80}
         ]}]}});
         split(&mut route, "shop", "shop-canary", 250);
-        let weights: Vec<(String, i64)> = route.pointer("/spec/rules/0/backendRefs").unwrap().as_array().unwrap().iter()
-            .map(|backend| (text(backend, &["name"]).to_owned(), backend["weight"].as_i64().unwrap())).collect();
+        let weights: Vec<(String, i64)> = route
+            .pointer("/spec/rules/0/backendRefs")
+            .unwrap()
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|backend| (text(backend, &["name"]).to_owned(), backend["weight"].as_i64().unwrap()))
+            .collect();
         assert_eq!(weights, [("shop".to_owned(), 2250), ("shop-canary".to_owned(), 750), ("legacy".to_owned(), 1000)]);
     }
 

@@ -180,8 +180,11 @@ impl Draft<'_> {
             Next::Stay(blocked) => vec![blocked.clone()],
             Next::Go(_) => Vec::new(),
         };
-        let back = commanded
-            .or_else(|| retreat::is_reversible(world, spec, status).then(|| retreat::reason(world, spec, status, &effective, &waits)).flatten());
+        let back = commanded.or_else(|| {
+            retreat::is_reversible(world, spec, status)
+                .then(|| retreat::reason(world, spec, status, &effective, &waits))
+                .flatten()
+        });
         match (back, next) {
             (Some(cause), _) => self.go_back(spec, status, cause),
             (None, _) if matches!(status.state, State::Holding {}) => self.holding(spec, status, &effective),
@@ -241,9 +244,17 @@ impl Draft<'_> {
         let Candidate::Ready(candidate) = &self.world.candidate else { return };
         let rolling = matches!(
             status.state,
-            State::Applying { .. } | State::Preparing {} | State::Scaling { .. } | State::Warming { .. } | State::Shifting { .. } | State::Judging { .. }
+            State::Applying { .. }
+                | State::Preparing {}
+                | State::Scaling { .. }
+                | State::Warming { .. }
+                | State::Shifting { .. }
+                | State::Judging { .. }
         );
-        if !rolling || candidate == &status.target || spec.previous.as_ref().is_some_and(|previous| previous.digest == candidate.digest) {
+        if !rolling
+            || candidate == &status.target
+            || spec.previous.as_ref().is_some_and(|previous| previous.digest == candidate.digest)
+        {
             return;
         }
         let same_content = candidate.digest == status.target.digest;
@@ -265,7 +276,10 @@ impl Draft<'_> {
     fn stay(&mut self, spec: &ReleaseSpec, status: &mut ReleaseStatus, blocked: Blocked) {
         let now = self.world.now;
         let before = status.wait.as_ref().map(|wait| wait.reason.clone());
-        status.wait = Some(blocked.record(status.wait.as_ref(), now, deadline(self.world, spec, status)));
+        // What is put back in the middle of a wait does not end the wait.
+        if !(matches!(blocked, Blocked::NotApplied(_)) && status.wait.is_some()) {
+            status.wait = Some(blocked.record(status.wait.as_ref(), now, deadline(self.world, spec, status)));
+        }
         if before.as_deref() != Some(blocked.reason()) && is_worth_telling(&blocked) {
             self.note(false, blocked.reason(), &blocked.to_string());
             timeline(status, now, blocked.reason(), &blocked.to_string());
@@ -276,7 +290,9 @@ impl Draft<'_> {
         };
         match &blocked {
             Blocked::WaitingForApproval { .. } => alert(status, spec, "WaitingForApproval", &step.to_string(), now),
-            Blocked::Metric { verdict: sluice_analysis::Verdict::Inconclusive, .. } => alert(status, spec, "Inconclusive", &step.to_string(), now),
+            Blocked::Metric { verdict: sluice_analysis::Verdict::Inconclusive, .. } => {
+                alert(status, spec, "Inconclusive", &step.to_string(), now)
+            }
             _ => {}
         }
         self.plan.look_at = Some(now + look_again(&blocked));
@@ -301,12 +317,19 @@ impl Draft<'_> {
                     // The weight is accepted; proxies have it a moment later, and only then do answers belong to this step.
                     progress.metrics = judge::start(plan, world.now + Duration::seconds(SETTLE_S));
                 }
-                format!("step {} of {} is judged at {} %", step + 1, step_count(spec), retreat::weight_percent(spec, &status.state))
+                format!(
+                    "step {} of {} is judged at {} %",
+                    step + 1,
+                    step_count(spec),
+                    retreat::weight_percent(spec, &status.state)
+                )
             }
             State::Shifting { step } => {
                 format!("step {} of {}: weight {} %", step + 1, step_count(spec), retreat::weight_percent(spec, &status.state))
             }
-            State::HandingOver { stage: Handover::RepointServices } => "all checks passed: the judged pods are handed over".to_owned(),
+            State::HandingOver { stage: Handover::RepointServices } => {
+                "all checks passed: the judged pods are handed over".to_owned()
+            }
             State::Promoted {} => format!("commit {} is good", status.target.short),
             State::RolledBack {} => format!(
                 "back at {}: {}",
@@ -424,9 +447,10 @@ impl Draft<'_> {
         let before = named(world.release.as_ref().and_then(|release| world.render_of(release.spec.previous.as_ref())));
         let braked = inventory::brake(world, &leftovers, &before);
         let approved = |digest: &str| {
-            status.commands.iter().any(|record| {
-                record.accepted && record.annotation == sluice_crds::names::APPROVE_PRUNE && record.value == digest
-            })
+            status
+                .commands
+                .iter()
+                .any(|record| record.accepted && record.annotation == sluice_crds::names::APPROVE_PRUNE && record.value == digest)
         };
         // Once approved it goes on to the end, though what is left of it has another digest by then.
         let going_on = matches!(&self.sync.prune_blocked, Some(blocked) if approved(&blocked.digest));
@@ -548,7 +572,8 @@ fn watch_canaries(world: &World, spec: &ReleaseSpec, status: &mut ReleaseStatus)
         if matches!(status.state, State::Preparing {}) && !sets.is_handed_over() {
             progress.canary_uid = sets.canary_uid().to_owned();
         }
-        let carries = matches!(status.state, State::Shifting { .. } | State::Judging { .. }) || matches!(status.state, State::Scaling { step } if step > 0);
+        let carries = matches!(status.state, State::Shifting { .. } | State::Judging { .. })
+            || matches!(status.state, State::Scaling { step } if step > 0);
         let weight = canary_weight(plan, &status.state).unwrap_or(0);
         let percent = i32::try_from(weight / 10).unwrap_or(0);
         let ready = ready_count(&world.pods, sets.canary_uid());

@@ -19,9 +19,9 @@ const APPLIED_MAX: usize = 12;
 /// Whether a revision failed before, under this commit or another with the same content.
 #[must_use]
 pub fn is_quarantined(sync: &GitSync, revision: &Revision) -> bool {
-    sync.status.as_ref().is_some_and(|status| {
-        status.quarantine.iter().any(|entry| entry.sha == revision.sha || entry.digest == revision.digest)
-    })
+    sync.status
+        .as_ref()
+        .is_some_and(|status| status.quarantine.iter().any(|entry| entry.sha == revision.sha || entry.digest == revision.digest))
 }
 
 /// Plans at rest. Returns the status of the last release, as far as it is known.
@@ -54,7 +54,12 @@ fn answer(draft: &mut Draft<'_>, last: Option<&mut ReleaseStatus>) {
             let (answered, decisions) = command::answer(world, Some((spec, status)), &draft.sync);
             for record in &answered {
                 let word = if record.accepted { "CommandAccepted" } else { "CommandRefused" };
-                timeline(status, world.now, word, &format!("{}={} by {}: {}", record.annotation, record.value, record.by, record.answer));
+                timeline(
+                    status,
+                    world.now,
+                    word,
+                    &format!("{}={} by {}: {}", record.annotation, record.value, record.by, record.answer),
+                );
             }
             (answered, decisions)
         }
@@ -62,7 +67,11 @@ fn answer(draft: &mut Draft<'_>, last: Option<&mut ReleaseStatus>) {
     };
     for record in &answered {
         let word = if record.accepted { "CommandAccepted" } else { "CommandRefused" };
-        draft.note(!record.accepted, word, &format!("{}={} on {} by {}: {}", record.annotation, record.value, record.on, record.by, record.answer));
+        draft.note(
+            !record.accepted,
+            word,
+            &format!("{}={} on {} by {}: {}", record.annotation, record.value, record.on, record.by, record.answer),
+        );
     }
     draft.retries(&decisions);
     draft.plan.effects.extend(command::clear(world));
@@ -99,11 +108,17 @@ fn start(draft: &mut Draft<'_>) -> bool {
         }
         return false;
     }
-    let quarantine = draft.sync.quarantine.iter().find(|entry| entry.sha == candidate.sha || entry.digest == candidate.digest).cloned();
+    let quarantine =
+        draft.sync.quarantine.iter().find(|entry| entry.sha == candidate.sha || entry.digest == candidate.digest).cloned();
     if let Some(entry) = quarantine {
         let message = format!(
             "commit {} is quarantined: Release {} went back ({}). Push a fix, or: kubectl annotate --overwrite gitsyncs.sluice.dev/{} -n {} sluice.dev/retry={}",
-            candidate.short, entry.release, entry.reason, world.sync.metadata.name.as_deref().unwrap_or(""), world.namespace(), entry.sha
+            candidate.short,
+            entry.release,
+            entry.reason,
+            world.sync.metadata.name.as_deref().unwrap_or(""),
+            world.namespace(),
+            entry.sha
         );
         refuse(draft, Refused { sha: candidate.sha.clone(), reason: "Quarantined".to_owned(), message });
         return false;
@@ -173,7 +188,8 @@ fn keep(draft: &mut Draft<'_>) {
         draft.plan.blocked = Some(Blocked::SnapshotMissing(good.sha));
         return;
     };
-    if leftovers(world, &good.digest).is_some_and(|leftovers| leftovers.is_empty()) && draft.sync.applied != [good.digest.clone()] {
+    if leftovers(world, &good.digest).is_some_and(|leftovers| leftovers.is_empty()) && draft.sync.applied != [good.digest.clone()]
+    {
         draft.sync.applied = vec![good.digest.clone()];
     }
     let effective = at_rest(world, render);

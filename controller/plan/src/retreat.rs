@@ -45,21 +45,34 @@ pub fn aborted(by: &str, now: DateTime<Utc>) -> Cause {
 #[must_use]
 pub fn is_reversible(world: &World, spec: &ReleaseSpec, status: &ReleaseStatus) -> bool {
     match &status.state {
-        State::Applying { .. } | State::Preparing {} | State::Scaling { .. } | State::Warming { .. } | State::Shifting { .. } | State::Judging { .. } => true,
+        State::Applying { .. }
+        | State::Preparing {}
+        | State::Scaling { .. }
+        | State::Warming { .. }
+        | State::Shifting { .. }
+        | State::Judging { .. } => true,
         State::HandingOver { stage } if *stage < Handover::ChangeOwner => true,
-        State::HandingOver { stage: Handover::ChangeOwner } => spec.rollouts.iter().zip(&status.rollouts).all(|(plan, progress)| {
-            let sets = sets(world, plan);
-            let stable = sets.with_hash(world, &progress.stable_hash);
-            let pods = stable.and_then(|set| crate::view::integer(set, &["spec", "replicas"])).unwrap_or(0);
-            pods >= sets.wanted()
-        }),
+        State::HandingOver { stage: Handover::ChangeOwner } => {
+            spec.rollouts.iter().zip(&status.rollouts).all(|(plan, progress)| {
+                let sets = sets(world, plan);
+                let stable = sets.with_hash(world, &progress.stable_hash);
+                let pods = stable.and_then(|set| crate::view::integer(set, &["spec", "replicas"])).unwrap_or(0);
+                pods >= sets.wanted()
+            })
+        }
         _ => false,
     }
 }
 
 /// The first reason to go back, if there is any.
 #[must_use]
-pub fn reason(world: &World, spec: &ReleaseSpec, status: &ReleaseStatus, effective: &Effective, waits: &[Blocked]) -> Option<Cause> {
+pub fn reason(
+    world: &World,
+    spec: &ReleaseSpec,
+    status: &ReleaseStatus,
+    effective: &Effective,
+    waits: &[Blocked],
+) -> Option<Cause> {
     let now = world.now;
     if world.sync.metadata.deletion_timestamp.is_some() {
         return Some(cause("SyncDeleted", "the GitSync is being deleted".to_owned(), now, false));
@@ -73,7 +86,9 @@ pub fn reason(world: &World, spec: &ReleaseSpec, status: &ReleaseStatus, effecti
         .or_else(|| superseded(world, spec, status))
         .map(|mut cause| {
             let step = match &status.state {
-                State::Scaling { step } | State::Warming { step } | State::Shifting { step } | State::Judging { step } => Some(*step),
+                State::Scaling { step } | State::Warming { step } | State::Shifting { step } | State::Judging { step } => {
+                    Some(*step)
+                }
                 _ => None,
             };
             let weight = spec.rollouts.iter().filter_map(|plan| canary_weight(plan, &status.state)).max().unwrap_or(0);
@@ -87,7 +102,8 @@ fn pods(world: &World, spec: &ReleaseSpec, status: &ReleaseStatus) -> Option<Cau
     spec.rollouts.iter().zip(&status.rollouts).find_map(|(plan, progress)| {
         let sets = sets(world, plan);
         let stable = sets.with_hash(world, &progress.stable_hash).map_or("", uid);
-        let since = world.release.as_ref().and_then(|release| release.metadata.creation_timestamp.as_ref()).and_then(created_at)?;
+        let since =
+            world.release.as_ref().and_then(|release| release.metadata.creation_timestamp.as_ref()).and_then(created_at)?;
         let found = evidence::against(&world.pods, sets.canary_uid(), &[stable], since)?;
         let mut cause = cause(found.kind, found.message, world.now, true);
         cause.rollout = Some(plan.name.clone());
@@ -170,7 +186,12 @@ fn superseded(world: &World, spec: &ReleaseSpec, status: &ReleaseStatus) -> Opti
     }
     let previous = spec.previous.as_ref()?;
     if previous.digest == candidate.digest {
-        return Some(cause("Reverted", format!("Git is back at the good revision with commit {}", candidate.short), world.now, false));
+        return Some(cause(
+            "Reverted",
+            format!("Git is back at the good revision with commit {}", candidate.short),
+            world.now,
+            false,
+        ));
     }
     if crate::rest::is_quarantined(&world.sync, candidate) || crate::plan::is_absorbed(world, spec, candidate) {
         return None;

@@ -84,7 +84,8 @@ pub fn sync(draft: &mut Draft<'_>, spec: Option<&ReleaseSpec>, status: Option<&R
         (Some(status), _) => {
             let stalled = matches!(status.state, State::Holding {});
             let word = spec.map_or(word(&status.state), |spec| phase(spec, &status.state));
-            let message = status.wait.as_ref().map_or_else(|| format!("commit {}", status.target.short), |wait| wait.message.clone());
+            let message =
+                status.wait.as_ref().map_or_else(|| format!("commit {}", status.target.short), |wait| wait.message.clone());
             (false, !stalled, stalled, word.to_owned(), message)
         }
         (None, Some(refused)) => (false, false, true, refused.reason.clone(), refused.message.clone()),
@@ -99,7 +100,9 @@ pub fn sync(draft: &mut Draft<'_>, spec: Option<&ReleaseSpec>, status: Option<&R
         set_condition(conditions, kind, value, &reason, &message, generation, now);
     }
     match &draft.world.candidate {
-        Candidate::Refused(refused) => set_condition(conditions, "SourceReady", false, &refused.reason, &refused.message, generation, now),
+        Candidate::Refused(refused) => {
+            set_condition(conditions, "SourceReady", false, &refused.reason, &refused.message, generation, now)
+        }
         Candidate::Ready(revision) => {
             let message = format!("commit {} is rendered and checked", revision.short);
             set_condition(conditions, "SourceReady", true, "Checked", &message, generation, now);
@@ -107,14 +110,20 @@ pub fn sync(draft: &mut Draft<'_>, spec: Option<&ReleaseSpec>, status: Option<&R
         Candidate::Unknown {} => {}
     }
     let proven = moving.is_none() && good.is_some() && draft.sync.refused.is_none();
-    let applied = proven || moving.is_some_and(|status| !matches!(status.state, State::Applying { .. } | State::RollingBack { .. }));
+    let applied =
+        proven || moving.is_some_and(|status| !matches!(status.state, State::Applying { .. } | State::RollingBack { .. }));
     set_condition(conditions, "Applied", applied, if applied { "Applied" } else { "NotApplied" }, &at_good, generation, now);
     set_condition(conditions, "Proven", proven, if proven { "Proven" } else { "NotProven" }, &at_good, generation, now);
 }
 
 /// What every Rollout of the GitSync shows, where it differs from what it shows now.
 #[must_use]
-pub fn rollouts(world: &World, sync: &sluice_crds::gitsync::GitSyncStatus, spec: Option<&ReleaseSpec>, status: Option<&ReleaseStatus>) -> Vec<Effect> {
+pub fn rollouts(
+    world: &World,
+    sync: &sluice_crds::gitsync::GitSyncStatus,
+    spec: Option<&ReleaseSpec>,
+    status: Option<&ReleaseStatus>,
+) -> Vec<Effect> {
     let moving = spec.zip(status).filter(|(_, status)| !is_final(&status.state));
     let mut effects = Vec::new();
     for (id, live) in world.live.iter().filter(|(id, _)| id.is(GROUP, "Rollout")) {

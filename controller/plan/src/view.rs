@@ -117,6 +117,21 @@ pub fn intent_digest(object: &Value) -> String {
     digest(&intent)
 }
 
+/// The digest of an object's intent and of what our manager owns of it: an apply that changes neither changes nothing.
+#[must_use]
+pub fn proof_digest(object: &Value) -> String {
+    let owned: Vec<&Value> = list(object, &["metadata", "managedFields"])
+        .iter()
+        .filter(|entry| {
+            text(entry, &["manager"]) == sluice_crds::names::FIELD_MANAGER
+                && text(entry, &["operation"]) == "Apply"
+                && text(entry, &["subresource"]).is_empty()
+        })
+        .filter_map(|entry| entry.get("fieldsV1"))
+        .collect();
+    digest(&json!({"intent": intent_digest(object), "owned": owned}))
+}
+
 /// Pod templates are equal when they differ at most in the hash label, as the Deployment controller sees it.
 #[must_use]
 pub fn templates_equal(a: &Value, b: &Value) -> bool {

@@ -28,7 +28,9 @@ pub enum Blocked {
     HoldTime { held_ms: i64, hold_ms: i64 },
     #[error("{rollout}: {message}")]
     Metric { rollout: String, verdict: Verdict, message: String },
-    #[error("step {step} at {weight_percent} % waits for a person: kubectl annotate --overwrite rollouts.sluice.dev/{rollout} -n {namespace} sluice.dev/promote={sha}")]
+    #[error(
+        "step {step} at {weight_percent} % waits for a person: kubectl annotate --overwrite rollouts.sluice.dev/{rollout} -n {namespace} sluice.dev/promote={sha}"
+    )]
     WaitingForApproval { rollout: String, namespace: String, step: i32, weight_percent: i32, sha: String },
     #[error("paused by annotation sluice.dev/pause on {0}")]
     Paused(String),
@@ -36,7 +38,9 @@ pub enum Blocked {
     Suspended,
     #[error("{0}")]
     Handover(String),
-    #[error("{count} objects would be deleted: kubectl annotate --overwrite gitsyncs.sluice.dev/{sync} -n {namespace} sluice.dev/approve-prune={digest}")]
+    #[error(
+        "{count} objects would be deleted: kubectl annotate --overwrite gitsyncs.sluice.dev/{sync} -n {namespace} sluice.dev/approve-prune={digest}"
+    )]
     PruneBlocked { count: usize, sync: String, namespace: String, digest: String },
     #[error("{0} is still being deleted")]
     Deleting(String),

@@ -23,8 +23,8 @@ mod store;
 pub mod trace;
 
 pub use clock::Clock;
-pub use controllers::kubelet::{Outcome, PodRule};
 pub use controllers::Settings;
+pub use controllers::kubelet::{Outcome, PodRule};
 pub use faults::{Attempt, Fault};
 pub use http::service::StoreService;
 pub use key::Key;

@@ -22,7 +22,7 @@ impl Cause {
 #[error("{code} {reason}: {message}")]
 pub struct Refusal {
     pub code: u16,
-    pub reason: String,
+    pub reason: &'static str,
     pub message: String,
     /// The resource in the plural, or the kind, as the server names it in details.
     pub kind: String,
@@ -32,8 +32,8 @@ pub struct Refusal {
 
 impl Refusal {
     #[must_use]
-    pub fn new(code: u16, reason: &str, message: impl Into<String>) -> Self {
-        Self { code, reason: reason.to_owned(), message: message.into(), kind: String::new(), name: String::new(), causes: Vec::new() }
+    pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { code, reason, message: message.into(), kind: String::new(), name: String::new(), causes: Vec::new() }
     }
 
     #[must_use]

@@ -14,6 +14,8 @@ use super::*;
 use crate::stack::StackOptions;
 
 const LEASE: Duration = Duration::from_secs(15);
+/// In paused time: a test that waits in vain fails at once.
+const PATIENCE: Duration = Duration::from_secs(150);
 
 struct Process {
     line: Line,
@@ -41,13 +43,14 @@ fn start(world: &Arc<Mutex<World>>, name: &'static str, floor: EpochFloor) -> Pr
 
 impl Process {
     async fn led(&mut self) -> i64 {
-        let now = self.leadership.wait_for(|now| matches!(now, Leadership::Leading { .. })).await.unwrap().clone();
+        let leading = self.leadership.wait_for(|now| matches!(now, Leadership::Leading { .. }));
+        let now = tokio::time::timeout(PATIENCE, leading).await.unwrap().unwrap().clone();
         let Leadership::Leading { epoch } = now else { unreachable!() };
         epoch
     }
 
     async fn lost(self) -> LossReason {
-        let end = self.task.await.unwrap();
+        let end = tokio::time::timeout(PATIENCE, self.task).await.unwrap().unwrap();
         assert!(!self.gate.is_open());
         assert_eq!(*self.leadership.borrow(), Leadership::Over);
         match end {

@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use std::sync::Mutex;
+use std::io::{Read as _, Write as _};
+use std::sync::{Mutex, mpsc};
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
@@ -125,4 +126,75 @@ async fn a_body_is_cut_off_when_the_lease_ended_before_the_connection_took_it() 
     gate.close();
     assert_eq!(late.size_hint().exact(), Some(1), "the length is announced, so that the server sees that it is missing");
     assert!(matches!(Pin::new(&mut late).poll_frame(&mut context), Poll::Ready(Some(Err(_)))));
+}
+
+struct CloseBeforeSecond {
+    close: Mutex<mpsc::Sender<()>>,
+    closed: Mutex<mpsc::Receiver<()>>,
+}
+
+impl RequestHook for CloseBeforeSecond {
+    fn before_send(&self, line: &RequestLine) {
+        if line.sequence == 1 {
+            self.close.lock().unwrap().send(()).unwrap();
+            self.closed.lock().unwrap().recv().unwrap();
+            // runs before the connection does, and the event loop is asked in between
+            drop(tokio::spawn(std::future::ready(())));
+        }
+    }
+}
+
+/// Writes twice; the server closes the connection just before the second time. The error of the second write.
+fn write_over_a_closing_connection() -> Option<kube::Error> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let config = kube::Config::new(format!("http://{}", listener.local_addr().unwrap()).parse().unwrap());
+    let (close, asked) = mpsc::channel();
+    let (done, closed) = mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            if stream.read(&mut [0; 8192]).unwrap_or(0) > 0 {
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").unwrap();
+            }
+            if asked.recv().is_err() {
+                return;
+            }
+            drop(stream);
+            done.send(()).unwrap();
+        }
+    });
+    // the event loop is asked after every task, so that the connection learns of its end right after it was handed the request
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().event_interval(1).build().unwrap();
+    runtime.block_on(async {
+        let hook = Arc::new(CloseBeforeSecond { close: Mutex::new(close), closed: Mutex::new(closed) });
+        let options = StackOptions { hook: Some(hook), ..StackOptions::default() };
+        let cluster = Cluster::connect(config, Gate::always_open(), options).await.unwrap();
+        let maps: Api<ConfigMap> = Api::namespaced(cluster.client(), "shop");
+        maps.create(&PostParams::default(), &configmap()).await.unwrap();
+        // the connection returns to the pool
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        maps.create(&PostParams::default(), &configmap()).await.err()
+    })
+}
+
+fn is_cancelled(error: &kube::Error) -> bool {
+    let mut current: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = current {
+        if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled) {
+            return true;
+        }
+        current = error.source();
+    }
+    false
+}
+
+/// The connection dies between being chosen and being used: just what hyper would by default send again on another. When the
+/// connection was not back in the pool in time a new one is used, which proves nothing: then the next round tries again.
+#[test]
+fn a_write_cancelled_on_a_reused_connection_is_reported_and_not_sent_on_another() {
+    const ROUNDS: usize = 100;
+    let reported = (0..ROUNDS).filter_map(|_| write_over_a_closing_connection()).any(|error| is_cancelled(&error));
+    assert!(reported, "no cancelled write was reported: they are replayed");
 }

@@ -42,7 +42,10 @@ impl<'a> Layout<'a> {
             return Self::Named;
         }
         match (self, path.last()) {
-            (Self::Schema(schema), Some(Step::Field(name))) => match schema.pointer("/properties").and_then(|known| known.get(name)) {
+            (Self::Schema(schema), Some(Step::Field(name))) => match schema
+                .pointer("/properties")
+                .and_then(|known| known.get(name))
+            {
                 Some(below) => Self::Schema(below),
                 None => schema.get("additionalProperties").filter(|below| below.is_object()).map_or(Self::Unknown, Self::Schema),
             },

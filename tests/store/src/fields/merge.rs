@@ -59,6 +59,7 @@ fn lay_list(live: &[Value], wanted: &[Value], shape: &ListShape, layout: Layout<
             merged.push(item.clone());
         }
     }
-    merged.extend((next..live.len()).filter(|index| !wanted_steps.contains(&live_steps[*index])).map(|index| live[index].clone()));
+    merged
+        .extend((next..live.len()).filter(|index| !wanted_steps.contains(&live_steps[*index])).map(|index| live[index].clone()));
     merged
 }

@@ -49,18 +49,21 @@ impl Step {
 pub fn encode(set: &FieldSet) -> Value {
     let mut root = Map::new();
     for path in set {
-        let mut here = &mut root;
-        for step in path {
-            let next = here.entry(step.encode()).or_insert_with(|| Value::Object(Map::new()));
-            let Value::Object(next) = next else { break };
-            here = next;
-        }
+        let node = path.iter().fold(&mut root, |here, step| below(here, step));
         // a member that has members below it says so
         if set.range(path.clone()..).nth(1).is_some_and(|next| next.starts_with(path)) {
-            here.insert(".".to_owned(), Value::Object(Map::new()));
+            node.insert(".".to_owned(), Value::Object(Map::new()));
         }
     }
     Value::Object(root)
+}
+
+/// The node of a step, made if it is not there. No node is anything but an object.
+fn below<'a>(here: &'a mut Map<String, Value>, step: &Step) -> &'a mut Map<String, Value> {
+    match here.entry(step.encode()).or_insert_with(|| Value::Object(Map::new())) {
+        Value::Object(fields) => fields,
+        _ => unreachable!("only objects are put in"),
+    }
 }
 
 /// The paths of a `fieldsV1`.

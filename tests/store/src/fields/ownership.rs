@@ -106,14 +106,24 @@ pub struct Applied {
 }
 
 /// Server-side apply. `Err` names the fields that others hold.
-pub fn apply(live: &Value, config: &Value, layout: Layout<'_>, me: &Manager, force: bool, now: &str) -> Result<Applied, Vec<Held>> {
+pub fn apply(
+    live: &Value,
+    config: &Value,
+    layout: Layout<'_>,
+    me: &Manager,
+    force: bool,
+    now: &str,
+) -> Result<Applied, Vec<Held>> {
     let mut managed = read(live);
     let mine = owned(leaves(config, layout).into_keys().collect());
-    let last: FieldSet =
-        managed.iter().find(|entry| entry.manager == *me).map(|entry| entry.fields.clone()).unwrap_or_default();
+    let last: FieldSet = managed.iter().find(|entry| entry.manager == *me).map(|entry| entry.fields.clone()).unwrap_or_default();
     let mut object = merge(live, config, layout);
-    let kept: FieldSet =
-        managed.iter().filter(|entry| entry.manager != *me).flat_map(|entry| entry.fields.iter().cloned()).chain(mine.iter().cloned()).collect();
+    let kept: FieldSet = managed
+        .iter()
+        .filter(|entry| entry.manager != *me)
+        .flat_map(|entry| entry.fields.iter().cloned())
+        .chain(mine.iter().cloned())
+        .collect();
     for path in last.iter().filter(|path| !kept.contains(*path)) {
         // a list element stays while somebody owns a part of it
         let is_held_below = kept.range::<Path, _>((*path).clone()..).next().is_some_and(|next| next.starts_with(path));

@@ -36,7 +36,9 @@ pub fn metadata(old: Option<&Value>, new: &Value) -> Vec<Cause> {
         let before = list(old, &["metadata", "finalizers"]);
         let added: Vec<&Value> = list(new, &["metadata", "finalizers"]).iter().filter(|name| !before.contains(name)).collect();
         if !added.is_empty() {
-            let message = format!("Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers {added:?}");
+            let message = format!(
+                "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers {added:?}"
+            );
             causes.push(Cause::new("FieldValueForbidden", "metadata.finalizers", message));
         }
     }
@@ -96,7 +98,8 @@ fn pod_spec(spec: Option<&Value>, path: &str) -> Vec<Cause> {
 
 fn config(old: Option<&Value>, new: &Value) -> Vec<Cause> {
     let Some(old) = old.filter(|old| flag(old, &["immutable"])) else { return Vec::new() };
-    let forbidden = |field: &str| Cause::new("FieldValueForbidden", field, "Forbidden: field is immutable when `immutable` is set");
+    let forbidden =
+        |field: &str| Cause::new("FieldValueForbidden", field, "Forbidden: field is immutable when `immutable` is set");
     let mut causes = Vec::new();
     if !flag(new, &["immutable"]) {
         causes.push(forbidden("immutable"));
@@ -112,5 +115,9 @@ fn config(old: Option<&Value>, new: &Value) -> Vec<Cause> {
 fn service(new: &Value) -> Vec<Cause> {
     let is_external = text(new, &["spec", "type"]) == "ExternalName";
     let is_headless = text(new, &["spec", "clusterIP"]) == "None";
-    if list(new, &["spec", "ports"]).is_empty() && !is_external && !is_headless { vec![required("spec.ports")] } else { Vec::new() }
+    if list(new, &["spec", "ports"]).is_empty() && !is_external && !is_headless {
+        vec![required("spec.ports")]
+    } else {
+        Vec::new()
+    }
 }

@@ -23,7 +23,6 @@ pub fn default(kind: &Kind, object: &mut Value) {
 }
 
 /// Fields that the kind does not have, by path: `spec.replica`.
-#[must_use]
 pub fn unknown(kind: &Kind, object: &Value) -> Result<Vec<String>, String> {
     match &kind.schema {
         Some(schema) => Ok(structural::unknown(schema, object)),

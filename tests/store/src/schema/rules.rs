@@ -47,7 +47,9 @@ const RULES: &[(&str, Holds)] = &[
         let path = case.new.as_str().unwrap_or("");
         !path.starts_with('/') && !path.contains('\\') && !path.split('/').any(|part| part == "..")
     }),
-    ("must begin with https://", |case| case.new.as_str().is_some_and(|url| url.starts_with("https://") || url.starts_with("http://"))),
+    ("must begin with https://", |case| {
+        case.new.as_str().is_some_and(|url| url.starts_with("https://") || url.starts_with("http://"))
+    }),
     ("at least one of min and max", |case| at(case.new, &["min"]).is_some() || at(case.new, &["max"]).is_some()),
     ("min must not be above max", |case| {
         let bound = |name| at(case.new, &[name]).and_then(Value::as_f64);
@@ -113,7 +115,10 @@ mod tests {
 
     #[test]
     fn every_rule_of_our_kinds_is_evaluated() {
-        let schemas = crate::kinds::served().into_iter().filter(|kind| kind.group == sluice_crds::names::GROUP).filter_map(|kind| kind.schema);
+        let schemas = crate::kinds::served()
+            .into_iter()
+            .filter(|kind| kind.group == sluice_crds::names::GROUP)
+            .filter_map(|kind| kind.schema);
         let left: Vec<String> = schemas.flat_map(|schema| unevaluated(&schema)).collect();
         assert!(left.is_empty(), "implement these rules here: {left:#?}");
     }

@@ -38,7 +38,8 @@ pub fn default(schema: &Value, value: &mut Value) {
 pub fn unknown(schema: &Value, object: &Value) -> Vec<String> {
     let mut found = Vec::new();
     let Some(fields) = object.as_object() else { return found };
-    let own: Map<String, Value> = fields.iter().filter(|(name, _)| !COMMON.contains(&name.as_str())).map(|(a, b)| (a.clone(), b.clone())).collect();
+    let own: Map<String, Value> =
+        fields.iter().filter(|(name, _)| !COMMON.contains(&name.as_str())).map(|(a, b)| (a.clone(), b.clone())).collect();
     unknown_below(schema, &Value::Object(own), "", &mut found);
     found
 }
@@ -70,7 +71,8 @@ fn unknown_below(schema: &Value, value: &Value, path: &str, found: &mut Vec<Stri
 
 /// Removes `a.b[2].c`.
 pub fn remove_path(object: &mut Value, path: &str) {
-    let pointer: String = path.split('.').flat_map(|part| part.split('[')).map(|part| format!("/{}", part.trim_end_matches(']'))).collect();
+    let pointer: String =
+        path.split('.').flat_map(|part| part.split('[')).map(|part| format!("/{}", part.trim_end_matches(']'))).collect();
     let Some((parent, last)) = pointer.rsplit_once('/') else { return };
     if let Some(Value::Object(fields)) = object.pointer_mut(parent) {
         fields.remove(last);
@@ -96,7 +98,8 @@ fn check(schema: &Value, value: &Value, path: &str, is_root: bool, causes: &mut 
         && !is(schema, "x-kubernetes-int-or-string")
         && !has_type(value, kind)
     {
-        let message = format!("Invalid value: \"{}\": {shown} in body must be of type {kind}: \"{}\"", type_of(value), type_of(value));
+        let message =
+            format!("Invalid value: \"{}\": {shown} in body must be of type {kind}: \"{}\"", type_of(value), type_of(value));
         causes.push(Cause::new("FieldValueTypeInvalid", shown, message));
         return;
     }

@@ -1,0 +1,7 @@
+//! The planner in a modelled cluster: transcripts, crashes at every write, and random histories.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "../model/mod.rs"]
+mod model;
+
+mod scenarios;

@@ -1,0 +1,44 @@
+//! The demo: seven points of one application's life, each verified while two clients count every answer.
+//!
+//! [`stage`] holds what all points use, [`points`] the points in their order.
+
+mod points;
+mod stage;
+
+use anyhow::Result;
+
+use crate::report::{Point, progress, table};
+use stage::Stage;
+
+/// Runs the demo. Returns whether all of it was seen.
+///
+/// # Errors
+/// The stage cannot be set: the cluster's contract, the chart, the repository.
+pub async fn run() -> Result<bool> {
+    let mut stage = Stage::set().await?;
+    let mut seen = Vec::new();
+    for (title, point) in points::ALL {
+        let number = seen.len() + 1;
+        progress(&format!("{number}. {title}"));
+        let mut report = Point::new(title);
+        if let Err(error) = point.play(&mut stage, &mut report).await {
+            let state = crate::describe::describe(&stage.cluster, &stage.namespace).await;
+            progress(&format!("  FAIL {error:#}\n{state}"));
+            report.broken = Some(format!("{error:#}"));
+        }
+        let goes_on = report.broken.is_none();
+        seen.push(report);
+        if !goes_on {
+            break;
+        }
+    }
+    let all = seen.len() == points::ALL.len() && seen.iter().all(Point::holds);
+    for (title, _) in points::ALL.iter().skip(seen.len()) {
+        seen.push(Point { broken: Some("not reached".to_owned()), ..Point::new(title) });
+    }
+    println!("{}", table(&seen));
+    println!("{}", stage.totals());
+    println!("{}", if all { "All of it was seen." } else { "NOT all of it was seen." });
+    stage.clear().await;
+    Ok(all)
+}
