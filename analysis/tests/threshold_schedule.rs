@@ -3,7 +3,7 @@
 
 mod support;
 
-use sluice_analysis::threshold::{Bounds, ThresholdPlan, due, fold, next_due, start};
+use sluice_analysis::threshold::{Bounds, ThresholdPlan, ThresholdState, due, fold, next_due, start};
 use sluice_analysis::{Answer, FailureKind, QueryFailure, Sample};
 use support::{Run, at, failed, plan, t0, value};
 
@@ -81,6 +81,7 @@ fn a_server_that_asks_for_time_gets_it_within_reason() {
     }
     let run = Run::new(every_minute()).measure_all([asking(90), value(0.1)]);
     assert_eq!((run.state.last_due, next(&run)), (Some(at(90)), Some(120)));
+    assert_eq!(run.state.retry_after_s, None);
 }
 
 #[test]
@@ -115,6 +116,10 @@ fn numbers_out_of_range_in_a_stored_plan_do_not_stop_the_schedule() {
     let state = start(&odd, t0());
     let state = fold(&odd, &state, &Sample { due: t0(), answer: Answer::Empty });
     assert_eq!(next_due(&odd, &state), Some(at(sluice_analysis::threshold::DURATION_S_MAX)));
+    let failed =
+        fold(&every_minute(), &start(&every_minute(), t0()), &Sample { due: t0(), answer: failed(FailureKind::Transient) });
+    let asking = ThresholdState { retry_after_s: Some(i64::MAX), ..failed };
+    assert_eq!(next_due(&every_minute(), &asking), Some(at(300)));
     let far = chrono::DateTime::<chrono::Utc>::MAX_UTC;
     assert_eq!(next_due(&odd, &start(&every_minute(), far)), Some(far));
     let state = fold(&odd, &start(&odd, far), &Sample { due: far, answer: value(0.1) });

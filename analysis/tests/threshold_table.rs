@@ -3,8 +3,8 @@
 
 mod support;
 
-use sluice_analysis::threshold::{Bounds, Ended, OnNoData, Reduce, ThresholdPlan, close};
-use sluice_analysis::{Answer, FailureKind, InconclusiveCause, QueryFailure, Verdict};
+use sluice_analysis::threshold::{Bounds, Ended, OnNoData, Reduce, ThresholdPlan, close, fold};
+use sluice_analysis::{Answer, FailureKind, InconclusiveCause, QueryFailure, Sample, Verdict};
 use support::{Run, at, failed, plan, value};
 
 fn ratio() -> ThresholdPlan {
@@ -223,6 +223,27 @@ fn enough_good_measurements_in_a_row_end_the_metric_early() {
     assert_eq!(run.judge().verdict, Verdict::Undecided);
     let run = run.measure_all([value(0.99)]);
     assert_eq!((run.judge().verdict, run.state.ended), (Verdict::Healthy, Some(Ended::Successful)));
+}
+
+#[test]
+fn a_row_of_good_measurements_is_broken_by_no_data_and_is_not_enough_below_the_minimum() {
+    let streak = |min_measurements| ThresholdPlan { consecutive_success_limit: 2, min_measurements, ..plan(Bounds::min(0.95)) };
+    let run = Run::new(streak(1)).measure_all([value(0.99), Answer::Empty, value(0.99)]);
+    assert_eq!((run.state.consecutive_successes, run.state.ended), (1, None));
+    let run = Run::new(streak(3)).measure_all([value(0.99), value(0.99)]);
+    assert_eq!(run.state.ended, None);
+    assert_eq!(run.measure_all([value(0.99)]).state.ended, Some(Ended::Successful));
+}
+
+#[test]
+fn a_metric_that_has_ended_takes_no_more_samples() {
+    for (last, ended) in [(0.90, Ended::Failed), (0.99, Ended::Successful)] {
+        let run = Run::new(ThresholdPlan { count: Some(1), ..ratio() }).measure_all([value(last)]);
+        assert_eq!(run.state.ended, Some(ended));
+        for later in [value(0.99), value(0.90), Answer::Empty, failed(FailureKind::Permanent)] {
+            assert_eq!(fold(&run.plan, &run.state, &Sample { due: at(600), answer: later }), run.state);
+        }
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Runs the controller.
-    Controller(sluice::config::Options),
+    Controller(Box<sluice::config::Options>),
     /// Prints the CustomResourceDefinitions as YAML.
     Crds,
     /// Runs a renderer under limits. Used by the controller on itself.
@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Jail { arguments } => sluice_source::jail::run(arguments),
         Command::Crds => print_crds(),
-        Command::Controller(options) => controller(options),
+        Command::Controller(options) => controller(*options),
     }
 }
 

@@ -30,6 +30,9 @@ const GITSYNCS_MAX: usize = 5000;
 /// A GitSync that could not be set up is tried again at its next sign, and at the latest after this time.
 const RELIST: Duration = Duration::from_secs(30);
 
+/// Wakes of the sources of all GitSyncs, by namespace and name.
+pub type Wakes = Arc<Mutex<BTreeMap<(String, String), Arc<Notify>>>>;
+
 /// What all workers share.
 pub struct Manager {
     pub cluster: Cluster,
@@ -43,7 +46,7 @@ pub struct Manager {
     pub options: Options,
     pub instance: String,
     /// Wakes of all sources, for webhooks.
-    pub sources: Arc<Mutex<BTreeMap<(String, String), Arc<Notify>>>>,
+    pub sources: Wakes,
 }
 
 struct Handle {

@@ -21,7 +21,9 @@ use sluice_cluster::lease::Leadership;
 use sluice_cluster::object::ObjectKey;
 use sluice_cluster::stack::Cluster;
 use sluice_plan::{Plan, World};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
+
+use crate::manager::Wakes;
 
 /// A webhook's body: forges send up to 25 MB for large pushes, but nothing of it is read beyond the signature.
 const WEBHOOK_BYTES_MAX: usize = 5 << 20;
@@ -144,7 +146,7 @@ pub struct Served {
     /// Who leads: a standby passes webhooks on.
     pub leadership: watch::Receiver<Leadership>,
     pub forwarder: reqwest::Client,
-    pub sources: Arc<Mutex<BTreeMap<(String, String), Arc<Notify>>>>,
+    pub sources: Wakes,
 }
 
 /// All routes.

@@ -47,7 +47,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 
     let (leadership_sender, mut leadership) = watch::channel(Leadership::Standby { holder: None });
     let figures = Arc::new(Figures::default());
-    let sources = Arc::default();
+    let sources = crate::manager::Wakes::default();
     let served = Served {
         figures: figures.clone(),
         cluster: cluster.clone(),

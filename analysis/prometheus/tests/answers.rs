@@ -82,6 +82,15 @@ async fn results_that_are_no_instant_numbers_are_refused_for_good() {
 }
 
 #[tokio::test]
+async fn a_series_with_two_samples_or_none_is_refused() {
+    for sample in [format!(r#","value":[{AT_S},"1"],"histogram":[{AT_S},{{}}]"#), String::new(), r#","value":null"#.to_owned()] {
+        let data = format!(r#"{{"resultType":"vector","result":[{{"metric":{{}}{sample}}}]}}"#);
+        let (kind, words) = failure(answer_to(success(&data, "")).await);
+        assert_eq!((kind, words.as_str()), (Transient, "a series of the result has not exactly one sample"));
+    }
+}
+
+#[tokio::test]
 async fn an_error_with_status_200_is_judged_by_its_type() {
     for (kind, expected) in [
         ("timeout", Transient),
@@ -200,12 +209,20 @@ async fn a_body_over_the_limit_is_not_read_to_its_end_announced_or_not() {
 }
 
 #[tokio::test]
-async fn a_body_of_exactly_the_limit_is_read() {
+async fn a_body_of_exactly_the_limit_is_read_and_one_byte_more_is_not() {
     let body = success(&vector(&["0.5"]), "");
-    let limit = body.len();
-    let server = Server::start(move |_| json(200, &body)).await;
-    let config = PrometheusConfig { body_max_bytes: limit, ..PrometheusConfig::new(&server.url) };
-    assert_eq!(ask(config).await, Answer::Values(vec![0.5]));
+    let length = body.len();
+    let server = Server::start(move |_| {
+        // in two parts, so that no length is announced
+        let (first, second) = body.split_at(10);
+        let parts = [first, second].map(|part| Ok::<_, std::io::Error>(Bytes::from(part.to_owned())));
+        let body = Body::from_stream(futures::stream::iter(parts));
+        Response::builder().header("content-type", "application/json").body(body).unwrap()
+    })
+    .await;
+    let config = |body_max_bytes| PrometheusConfig { body_max_bytes, ..PrometheusConfig::new(&server.url) };
+    assert_eq!(ask(config(length)).await, Answer::Values(vec![0.5]));
+    assert_eq!(failure(ask(config(length - 1)).await).0, Transient);
 }
 
 #[tokio::test]

@@ -212,7 +212,8 @@ fn a_configuration_that_cannot_work_is_refused_without_its_secrets() {
     let cases = [
         PrometheusConfig::new("prometheus:9090"),
         PrometheusConfig::new("ftp://prometheus"),
-        PrometheusConfig::new("http://user:s3cr3t@prometheus"),
+        PrometheusConfig::new("http://user@prometheus"),
+        PrometheusConfig::new("http://:s3cr3t@prometheus"),
         PrometheusConfig::new("http://prometheus/?token=s3cr3t"),
         PrometheusConfig {
             bearer_token: Some(Secret::new("s3cr3t")),

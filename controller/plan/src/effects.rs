@@ -132,7 +132,10 @@ pub fn of_motion(world: &World, spec: &ReleaseSpec, status: &ReleaseStatus, effe
     let applies = applies(world, effective);
     let (traffic, rest): (Vec<_>, Vec<_>) = applies.into_iter().partition(|effect| effect.id().is_some_and(|id| order(id) <= 2));
     let (routes, rest): (Vec<_>, Vec<_>) = rest.into_iter().partition(|effect| effect.id().is_some_and(|id| order(id) == 3));
-    effects.extend(traffic);
+    // Forward, pods are kept from users before a weight may reach them; back, the weight goes first.
+    let goes_back = matches!(status.state, State::RollingBack { .. });
+    let (first, routes) = if goes_back { (routes, traffic) } else { (traffic, routes) };
+    effects.extend(first);
     for (plan, progress) in spec.rollouts.iter().zip(&status.rollouts) {
         effects.extend(of_canary(world, plan, progress, status, effective, held_ms));
     }

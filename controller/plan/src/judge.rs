@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use sluice_analysis::threshold::{self, Bounds, ThresholdPlan};
-use sluice_analysis::{Judgement, Verdict};
+use sluice_analysis::{InconclusiveCause, Judgement, Verdict};
 use sluice_crds::analysis::{Metric, Reduce};
 use sluice_crds::release::{Cause, MetricPlan, MetricProgress, ReleaseSpec, ReleaseStatus, RolloutPlan, RolloutProgress, State};
 
@@ -57,6 +57,7 @@ pub fn threshold_plan(metric: &Metric) -> Result<ThresholdPlan, String> {
         Reduce::Avg => threshold::Reduce::Avg,
     };
     plan.dry_run = metric.dry_run;
+    plan.validate().map_err(|error| error.to_string())?;
     Ok(plan)
 }
 
@@ -153,8 +154,7 @@ pub fn against(spec: &ReleaseSpec, status: &ReleaseStatus, now: DateTime<Utc>) -
     each(spec, status)
         .filter(|(_, _, metric, _)| !metric.threshold.dry_run)
         .find(|(plan, _, _, record)| {
-            record.judgement.verdict == Verdict::RollBack
-                || (plan.rollback_on_no_data && record.judgement.verdict == Verdict::Inconclusive)
+            record.judgement.verdict == Verdict::RollBack || (plan.rollback_on_no_data && is_blind(&record.judgement))
         })
         .map(|(plan, _, _, record)| Cause {
             kind: "MetricFailed".to_owned(),
@@ -174,13 +174,19 @@ pub fn against(spec: &ReleaseSpec, status: &ReleaseStatus, now: DateTime<Utc>) -
         })
 }
 
-/// At the end of a step's time: what keeps it from going on.
+/// Whether there was nothing to judge by for as long as that may last.
+fn is_blind(judgement: &Judgement) -> bool {
+    matches!(judgement.cause, Some(InconclusiveCause::NoData | InconclusiveCause::QueryError))
+}
+
+/// At the end of a step's time: the first rollout that is not proven, and what its judge says.
 #[must_use]
 pub fn unproven(spec: &ReleaseSpec, status: &ReleaseStatus, now: DateTime<Utc>) -> Option<(String, Judgement)> {
     each(spec, status)
         .filter(|(_, _, metric, _)| !metric.threshold.dry_run)
-        .map(|(plan, _, metric, record)| (plan.name.clone(), threshold::close(&metric.threshold, &record.state, now)))
-        .find(|(_, judgement)| judgement.verdict != Verdict::Healthy)
+        .find(|(_, _, metric, record)| threshold::close(&metric.threshold, &record.state, now).verdict != Verdict::Healthy)
+        // What is merely not measured often enough yet is undecided: the step waits for it.
+        .map(|(plan, _, metric, record)| (plan.name.clone(), threshold::judge(&metric.threshold, &record.state, now)))
 }
 
 /// The worst verdict of a rollout, for people.

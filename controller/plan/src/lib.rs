@@ -7,6 +7,7 @@
 //! Reading order: [`mod@world`] (what is known), [`mod@motion`] (the next state), [`mod@effective`] (what the cluster shall be in a
 //! state), [`mod@effects`] (the writes that are missing), [`mod@plan`] (how they join), [`mod@lint`] (what no plan may do).
 
+mod advance;
 pub mod canary;
 pub mod check;
 pub mod command;
@@ -24,6 +25,8 @@ pub mod motion;
 pub mod naming;
 pub mod overlay;
 pub mod plan;
+mod prune;
+pub mod record;
 pub mod render;
 pub mod rest;
 pub mod retreat;

@@ -69,9 +69,15 @@ impl<'a> Motion<'a> {
         }
     }
 
-    /// The first object that is not as the state prescribes.
+    /// The first object that is not as the state prescribes. On the way back only what carries traffic is waited for without an
+    /// end: an object that the API server refuses must not keep the rest from going back.
     fn unsettled(&self) -> Option<Blocked> {
-        let (id, _) = self.effective.unsettled(self.world).next()?;
+        let going_back = matches!(self.status.state, State::RollingBack { .. });
+        let carriers = self.carriers();
+        let carries = |id: &Id| carriers.contains(id);
+        let needs_all = !going_back || !matches!(self.status.state, State::RollingBack { stage: Rollback::Traffic | Rollback::Drain });
+        let is_over = going_back && self.is_past(crate::retreat::WRITE_DEADLINE_S);
+        let (id, _) = self.effective.unsettled(self.world).find(|(id, _)| carries(id) || (needs_all && !is_over))?;
         let refused = self.world.live.get(id).and_then(|live| live.refused.clone());
         Some(match refused {
             Some(message) => Blocked::WriteRefused { object: id.to_string(), message },

@@ -9,7 +9,8 @@ use crate::command;
 use crate::effective::at_rest;
 use crate::effects::{applies, lift_finalizer};
 use crate::inventory::leftovers;
-use crate::plan::{Action, Draft, delivered, finalizer, record_applied, timeline};
+use crate::plan::{Action, Draft};
+use crate::record::{delivered, finalizer, record_applied, timeline};
 use crate::wait::Blocked;
 use crate::world::{Candidate, World};
 

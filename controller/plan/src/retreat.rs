@@ -193,7 +193,11 @@ fn superseded(world: &World, spec: &ReleaseSpec, status: &ReleaseStatus) -> Opti
             false,
         ));
     }
-    if crate::rest::is_quarantined(&world.sync, candidate) || crate::plan::is_absorbed(world, spec, candidate) {
+    // What was judged through all steps is seconds from its end: that end is safer than the way back.
+    if matches!(status.state, State::HandingOver { .. }) {
+        return None;
+    }
+    if crate::rest::is_quarantined(&world.sync, candidate) || crate::advance::is_absorbed(world, spec, candidate) {
         return None;
     }
     Some(cause("Superseded", format!("Git moved on to commit {}", candidate.short), world.now, false))

@@ -116,6 +116,10 @@ fn carry_out(store: &mut Store, memory: &mut Memory, world: &World, effect: &Eff
             Ok(())
         }
         Effect::CoOwnReplicas { id, object, uid } => store.apply(id, object, FIELD_MANAGER_REPLICAS, Some(uid), None).map(drop),
+        Effect::Reclaim { id, managed_fields, uid, resource_version } => {
+            let patch = json!({"metadata": {"uid": uid, "resourceVersion": resource_version, "managedFields": managed_fields}});
+            store.merge_patch(id, &patch, FIELD_MANAGER, "").map(drop)
+        }
         Effect::Create { id, object } => store.create(id, object, FIELD_MANAGER).map(drop),
         Effect::Patch { id, patch, .. } => store.merge_patch(id, patch, FIELD_MANAGER, "").map(drop),
         Effect::Delete { id, uid, resource_version } => match store.delete(id, uid, resource_version.as_deref()) {

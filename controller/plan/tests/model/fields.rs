@@ -114,3 +114,32 @@ fn tree(fields: &BTreeSet<Path>) -> Value {
     }
     root
 }
+
+/// The managers that an object shows, read back.
+pub fn read(shown: &Value) -> Managers {
+    let mut managers = Managers::new();
+    for entry in shown.as_array().into_iter().flatten() {
+        let text = |name: &str| entry.get(name).and_then(Value::as_str).unwrap_or("").to_owned();
+        let subresource = ["status", "scale"].into_iter().find(|name| *name == text("subresource")).unwrap_or("");
+        let operation = if text("operation") == "Apply" { "Apply" } else { "Update" };
+        let mut fields = BTreeSet::new();
+        paths(Vec::new(), &entry["fieldsV1"], &mut fields);
+        let manager = Manager { name: text("manager"), operation, subresource };
+        managers.insert(manager, Managed { fields, time: text("time") });
+    }
+    managers
+}
+
+fn paths(path: Path, tree: &Value, found: &mut BTreeSet<Path>) {
+    let children = tree.as_object().into_iter().flatten().filter_map(|(name, child)| Some((name.strip_prefix("f:")?, child)));
+    let mut is_leaf = true;
+    for (name, child) in children {
+        is_leaf = false;
+        let mut path = path.clone();
+        path.push(name.to_owned());
+        paths(path, child, found);
+    }
+    if is_leaf && !path.is_empty() {
+        found.insert(path);
+    }
+}

@@ -12,7 +12,7 @@ use sluice_plan::check::{deployment_id, named, service_id};
 use sluice_plan::effective::{self, Effective};
 use sluice_plan::id::{APPS, CORE};
 use sluice_plan::plan::is_final;
-use sluice_plan::view::{contains_all, intent_digest, texts};
+use sluice_plan::view::{contains_all, proof_digest, texts};
 use sluice_plan::world::{Candidate, Live, MetricSample, Template, World};
 use sluice_plan::{Id, Render};
 
@@ -25,7 +25,7 @@ pub const SYNC: &str = "shop";
 /// What the controller's process remembers. Losing it may cost reads, never another decision.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
-    /// Identity → digest of the desired object, and of the intent of the live one that it was proven against.
+    /// Identity → digest of the desired object, and of the live one that it was proven against.
     pub proven: BTreeMap<Id, (String, String)>,
     renders: BTreeMap<String, Render>,
     pub refused: BTreeMap<Id, String>,
@@ -33,12 +33,12 @@ pub struct Memory {
 
 impl Memory {
     pub fn proven(&mut self, id: &Id, digest: &str, answer: &Value) {
-        self.proven.insert(id.clone(), (digest.to_owned(), intent_digest(answer)));
+        self.proven.insert(id.clone(), (digest.to_owned(), proof_digest(answer)));
     }
 
     fn settled(&self, id: &Id, live: &Value) -> Option<String> {
         let (desired, intent) = self.proven.get(id)?;
-        (*intent == intent_digest(live)).then(|| desired.clone())
+        (*intent == proof_digest(live)).then(|| desired.clone())
     }
 }
 
@@ -156,7 +156,7 @@ fn prove(store: &Store, memory: &mut Memory, world: &mut World) {
         .collect();
     for (id, object, digest, live) in open {
         if let Ok(answer) = store.dry_run(&id, &object, FIELD_MANAGER)
-            && intent_digest(&answer) == intent_digest(&live)
+            && proof_digest(&answer) == proof_digest(&live)
         {
             memory.proven(&id, &digest, &answer);
             if let Some(live) = world.live.get_mut(&id) {

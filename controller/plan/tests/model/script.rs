@@ -1,7 +1,6 @@
 //! The words of scenarios. One command a line; what a command does is one arm here.
 
 use serde_json::json;
-use sluice_crds::names;
 use sluice_plan::plan::is_final;
 use sluice_plan::view::{integer, list, set};
 
@@ -35,7 +34,7 @@ fn words<'a>(rest: &'a [&'a str]) -> impl Iterator<Item = (&'a str, &'a str)> {
 impl Default for Script {
     fn default() -> Self {
         let mut sim = Sim::new(Git::default());
-        sim.watch.is_thorough = true;
+        sim.watch.is_thorough = std::env::var_os("THOROUGH").is_some();
         Self { sim, told: 0 }
     }
 }
@@ -265,6 +264,3 @@ fn set_app(app: &mut App, name: &str, value: &str) {
         other => panic!("an app has no {other}"),
     }
 }
-
-/// The annotations of commands, for tests that give them directly.
-pub const COMMANDS: [&str; 4] = [names::PROMOTE, names::PROMOTE_FULL, names::ABORT, names::RETRY];

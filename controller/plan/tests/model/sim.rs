@@ -78,7 +78,7 @@ fn start() -> DateTime<Utc> {
 impl Sim {
     pub fn new(git: Git) -> Self {
         let mut sim = Self {
-            store: Store { now: start(), ..Store::default() },
+            store: Store::at(start()),
             memory: Memory::default(),
             snapshots: BTreeMap::new(),
             git,

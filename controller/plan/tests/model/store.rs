@@ -45,6 +45,11 @@ pub struct Store {
 type Answer = Result<Value, WriteError>;
 
 impl Store {
+    /// An empty cluster.
+    pub fn at(now: DateTime<Utc>) -> Self {
+        Self { now, ..Self::default() }
+    }
+
     pub fn get(&self, id: &Id) -> Option<Value> {
         self.objects.get(id).map(shown)
     }
@@ -148,7 +153,20 @@ impl Store {
             return Err(WriteError::Conflict(format!("{id} was changed meanwhile")));
         }
         let mut patched = live.value.clone();
-        merge(&mut patched, patch);
+        let mut patch = patch.clone();
+        // Who owns what can be written too: it is how fields change hands without changing.
+        let managers = patch.pointer("/metadata/managedFields").map(fields::read);
+        remove(&mut patch, &["metadata", "managedFields"]);
+        merge(&mut patched, &patch);
+        if let (Some(managers), Some(live)) = (managers, self.objects.get_mut(id)) {
+            let changed = live.managers != managers;
+            live.managers = managers;
+            if changed {
+                self.revision += 1;
+                set(&mut live.value, &["metadata", "resourceVersion"], json!(self.revision.to_string()));
+                set(&mut patched, &["metadata", "resourceVersion"], json!(self.revision.to_string()));
+            }
+        }
         self.update(id, manager, subresource, |value| {
             let status = value.get("status").cloned();
             if subresource == "status" {

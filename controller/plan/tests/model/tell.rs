@@ -3,7 +3,7 @@
 use serde_json::Value;
 use sluice_crds::release::State;
 use sluice_plan::plan::Action;
-use sluice_plan::view::{integer, label, list, text};
+use sluice_plan::view::{integer, list, text};
 use sluice_plan::wait::Blocked;
 use sluice_plan::{Effect, Id, Plan, World};
 
@@ -154,8 +154,6 @@ fn of_hash(store: &Store, namespace: &str, hash: &str) -> String {
 }
 
 fn applied(id: &Id, object: &Value, store: &Store) -> String {
-    let epoch = label(object, sluice_crds::names::LABEL_EPOCH);
-    let _ = epoch;
     match id.kind.as_str() {
         "Service" => format!(" selects {}", of_hash(store, id.namespace_text(), pinned(object))),
         "HTTPRoute" => format!(" {}", weights(object)),
@@ -175,6 +173,7 @@ fn write(effect: &Effect, store: &Store) -> Option<String> {
         Effect::CoOwnReplicas { id, object, .. } => {
             format!("apply   {} replicas {} by a second manager", short(id), object["spec"]["replicas"])
         }
+        Effect::Reclaim { id, .. } => format!("patch   {} fields of others reclaimed", short(id)),
         Effect::Create { id, object } => {
             format!("create  {} replicas {} of {}", short(id), object["spec"]["replicas"], image(&object["spec"]["template"]))
         }

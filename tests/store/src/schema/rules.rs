@@ -1,11 +1,12 @@
 //! The CEL rules of Sluice's own kinds, implemented natively: there is no CEL here.
 //!
 //! Evaluated: the epoch never falls (at the root, so a removed status counts), a Release's spec does not change, names have
-//! at most 52 characters, intervals and deadlines are at least a second, weights never fall, a path is relative without `..`,
+//! at most 52 characters, durations are durations and some at least a second, weights never fall, a path is relative without `..`,
 //! a repository's URL begins with http, a threshold has bounds in order. A rule is known by its message;
 //! [`unevaluated`] names the rules of a schema that are not in this list and so let everything pass.
 
 use serde_json::Value;
+use sluice_crds::DurationText;
 
 use crate::json::{at, integer, list, text};
 use crate::kinds::Kind;
@@ -35,10 +36,8 @@ const RULES: &[(&str, Holds)] = &[
         })
     }),
     ("has at most 52 characters", |case| text(case.root, &["metadata", "name"]).len() <= 52),
-    ("must be at least 1s", |case| {
-        let duration = case.new.as_str().unwrap_or("");
-        !duration.ends_with("ms") && duration.chars().any(|digit| matches!(digit, '1'..='9'))
-    }),
+    ("must be a duration such as", |case| seconds(case.new).is_some()),
+    ("must be at least 1s", |case| seconds(case.new).is_some_and(|seconds| seconds >= 1)),
     ("weights never fall", |case| {
         let weights: Vec<i64> = case.new.as_array().into_iter().flatten().filter_map(|step| integer(step, &["weight"])).collect();
         weights.is_sorted()
@@ -59,6 +58,10 @@ const RULES: &[(&str, Holds)] = &[
         }
     }),
 ];
+
+fn seconds(value: &Value) -> Option<i64> {
+    DurationText(value.as_str()?.to_owned()).seconds().ok()
+}
 
 /// Rules that do not hold.
 #[must_use]
