@@ -23,6 +23,8 @@ use crate::source::Shop;
 
 /// The Lease of all replicas.
 const LEASE_NAME: &str = "sluice-controller";
+/// Renewals within one lease: several may fail before it is lost.
+const RENEWALS_PER_LEASE: u32 = 6;
 /// GitSyncs and Releases that are read to find the highest epoch after a Lease was deleted.
 const FLOOR_LIST_MAX: usize = 100_000;
 
@@ -83,6 +85,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     });
     let mut lease = LeaseConfig::new(&options.namespace, LEASE_NAME, &instance, epoch_floor(own));
     lease.duration_s = options.lease_s;
+    lease.renew_every = Duration::from_secs(options.lease_s.into()) / RENEWALS_PER_LEASE;
+    lease.poll_every = lease.renew_every;
     let elector = Elector::new(&cluster, lease).context("the lease is not configured well")?;
     let watch_client = cluster.watch_client();
     tokio::spawn(async move {

@@ -215,6 +215,7 @@ impl Draft<'_> {
         }
         match &status.state {
             State::RolledBack {} => alert(status, spec, "RolledBack", "", world.now),
+            State::Holding {} => alert(status, spec, "Holding", "", world.now),
             State::Pruning {} => self.prune(status),
             _ => {}
         }
@@ -223,8 +224,9 @@ impl Draft<'_> {
 
     pub(crate) fn go_back(&mut self, spec: &ReleaseSpec, status: &mut ReleaseStatus, cause: Cause) {
         let now = self.world.now;
-        let message = format!("{}: {}", cause.kind, cause.message);
-        let started = status.rollouts.iter().any(|progress| !progress.stable_hash.is_empty());
+        // Before the first weight there is no traffic to take back, and no gateway to wait for.
+        let unweighted = matches!(status.state, State::Applying { .. } | State::Preparing {} | State::Scaling { step: 0 });
+        let started = !unweighted && status.rollouts.iter().any(|progress| !progress.stable_hash.is_empty());
         let is_failure = cause.quarantine;
         let holds = is_failure && cause.kind != "Aborted" && self.world.sync.spec.on_failure == OnFailure::Hold;
         let next = match (&spec.previous, cause.kind.as_str()) {
@@ -236,11 +238,12 @@ impl Draft<'_> {
             (Some(_), _) if holds => State::Holding {},
             (Some(_), _) => State::RollingBack { stage: Rollback::Restore },
         };
-        status.cause = Some(cause);
         status.state = next;
         status.state_since = now;
         status.wait = None;
         let what = crate::show::word(&status.state);
+        let message = if what == cause.kind { cause.message.clone() } else { format!("{}: {}", cause.kind, cause.message) };
+        status.cause = Some(cause);
         timeline(status, now, what, &message);
         self.note(is_failure, what, &message);
         if matches!(status.state, State::Holding {}) {

@@ -246,7 +246,11 @@ fn on_release(world: &World, release: Option<(&ReleaseSpec, &ReleaseStatus)>, na
         ABORT => Err("the release cannot be taken back any more, or goes back already".to_owned()),
         PROMOTE_FULL => {
             let through = crate::motion::step_count(spec);
-            Ok(("approvals and undecided checks of all steps are passed; holds stay, and a failing check still goes back".to_owned(), Decision::Pass { through }))
+            Ok((
+                "approvals and undecided checks of all steps are passed; holds stay, and a failing check still goes back"
+                    .to_owned(),
+                Decision::Pass { through },
+            ))
         }
         PROMOTE => match gate(spec, status) {
             Some(through) => Ok((format!("the gate of step {} is passed", through + 1), Decision::Pass { through })),

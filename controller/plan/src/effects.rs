@@ -211,15 +211,23 @@ fn of_canary(
         State::HandingOver { stage: Handover::ChangeOwner } if !sets.is_handed_over() => {
             sets.deployment.map(|deployment| patch(&id, canary, handover_patch(deployment, sets.wanted()))).into_iter().collect()
         }
-        // After a native rollout the judged set has served its time.
-        State::HandingOver { stage: Handover::Unpin } if !sets.is_handed_over() => vec![delete_exactly(&id, canary)],
+        // After a native rollout the judged set has served its time, once the Services have let go of it for a while.
+        State::HandingOver { stage: Handover::Unpin } if !sets.is_handed_over() => {
+            let root = service_id(plan, &plan.service);
+            let is_unpinned = crate::motion::is_ready_in(world, effective, &root);
+            let is_drained = (world.now - status.state_since).num_seconds() > crate::motion::DRAIN_S;
+            if is_unpinned && is_drained { vec![delete_exactly(&id, canary)] } else { Vec::new() }
+        }
         State::RollingBack { stage } if *stage >= Rollback::RemoveCanary && !sets.is_handed_over() => {
             vec![delete_exactly(&id, canary)]
         }
         _ if sets.is_handed_over() => Vec::new(),
         state => {
-            let gate_open = status.wait.as_ref().is_none_or(|wait| wait.reason == "HoldTime");
-            let wanted = canary_replicas(plan, state, sets.wanted(), held_ms, gate_open);
+            let wanted = canary_replicas(plan, state, sets.wanted(), held_ms, is_gate_open(status, plan));
+            // Pods that were started early stay when the step is held after all.
+            let now = integer(canary, &["spec", "replicas"]).unwrap_or(0);
+            let keeps = matches!(state, State::Judging { .. }) && now <= sets.wanted();
+            let wanted = wanted.map(|wanted| if keeps { wanted.max(now) } else { wanted });
             let mut change = json!({});
             if wanted.is_some_and(|wanted| integer(canary, &["spec", "replicas"]) != Some(wanted)) {
                 set(&mut change, &["spec", "replicas"], json!(wanted));
@@ -230,6 +238,13 @@ fn of_canary(
             if change == json!({}) { Vec::new() } else { vec![patch(&id, canary, change)] }
         }
     }
+}
+
+/// Whether the next step would follow if the present one's time were over.
+fn is_gate_open(status: &ReleaseStatus, plan: &RolloutPlan) -> bool {
+    let State::Judging { step } = status.state else { return false };
+    let approved = status.approved_through >= step || !crate::effective::step_of(plan, step).is_some_and(|step| step.approval);
+    approved && status.wait.as_ref().is_none_or(|wait| wait.reason == "HoldTime")
 }
 
 fn delete_exactly(id: &Id, object: &Value) -> Effect {

@@ -8,15 +8,15 @@ use crate::view::{controller_uid, integer, is_deleting, list, text};
 /// Abnormal exits of canary containers that are evidence when stable has none in the same time (`judge.md` section 9).
 const ABNORMAL_EXITS: i64 = 2;
 
-/// Waiting reasons that do not go away by themselves: a registry or a config object lacks what the template names.
-const HOPELESS: [(&str, &str); 6] = [
-    ("ImagePullBackOff", "ImagePullFailed"),
-    ("InvalidImageName", "ImagePullFailed"),
-    ("ErrImageNeverPull", "ImagePullFailed"),
-    ("CreateContainerConfigError", "ConfigError"),
-    ("CreateContainerError", "ConfigError"),
-    ("RunContainerError", "ConfigError"),
-];
+/// Waiting reasons that do not go away by themselves: the registry, or the template, lacks what is named.
+const HOPELESS: [&str; 3] = ["ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"];
+/// Waiting reasons that do not go away by themselves once they have lasted [`CONFIG_ERROR_S`]: before, the kubelet may not have seen
+/// a config object that is seconds old.
+const CONFIG_ERRORS: [&str; 3] = ["CreateContainerConfigError", "CreateContainerError", "RunContainerError"];
+/// How old a pod must be for its config error to count, in seconds.
+const CONFIG_ERROR_S: i64 = 10;
+/// How the kubelet begins a message about its own slow caches: seen on a loaded node, healed by its next try.
+const KUBELET_IS_SLOW: &str = "failed to sync";
 
 /// Evidence against a canary.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +46,13 @@ fn is_ready(pod: &Value) -> bool {
 
 /// What the canary's pods say against it. `stable` pods that exit abnormally since `since` acquit it: then the cause is shared.
 #[must_use]
-pub fn against(pods: &[Value], canary_uid: &str, stable_uids: &[&str], since: DateTime<Utc>) -> Option<Evidence> {
+pub fn against(
+    pods: &[Value],
+    canary_uid: &str,
+    stable_uids: &[&str],
+    since: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Option<Evidence> {
     let mut exits = 0;
     let mut last_exit = String::new();
     for pod in pods_of(pods, canary_uid).filter(|pod| !is_deleting(pod)) {
@@ -54,12 +60,15 @@ pub fn against(pods: &[Value], canary_uid: &str, stable_uids: &[&str], since: Da
         for container in statuses(pod) {
             let waiting = text(container, &["state", "waiting", "reason"]);
             let container_name = text(container, &["name"]);
-            if let Some((_, kind)) = HOPELESS.iter().find(|(reason, _)| *reason == waiting) {
-                let message = text(container, &["state", "waiting", "message"]);
-                return Some(Evidence {
-                    kind,
-                    message: format!("container {container_name} of canary pod {name}: {waiting}: {message}"),
-                });
+            let message = text(container, &["state", "waiting", "message"]);
+            let lasted = text(pod, &["metadata", "creationTimestamp"])
+                .parse::<DateTime<Utc>>()
+                .is_ok_and(|created| (now - created).num_seconds() >= CONFIG_ERROR_S);
+            let is_config_error = CONFIG_ERRORS.contains(&waiting) && lasted && !message.contains(KUBELET_IS_SLOW);
+            if HOPELESS.contains(&waiting) || is_config_error {
+                let kind = if is_config_error { "ConfigError" } else { "ImagePullFailed" };
+                let message = format!("container {container_name} of canary pod {name}: {waiting}: {message}");
+                return Some(Evidence { kind, message });
             }
             let (count, why) = abnormal_exits(container);
             exits += count;
@@ -109,4 +118,29 @@ fn has_exited_since(pod: &Value, since: DateTime<Utc>) -> bool {
                 && text(container, &[state, "terminated", "finishedAt"]).parse::<DateTime<Utc>>().is_ok_and(|at| at >= since)
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn waiting(reason: &str, message: &str, age_s: i64) -> Option<Evidence> {
+        let now = DateTime::UNIX_EPOCH + chrono::Duration::seconds(1000);
+        let pod = json!({
+            "metadata": {"name": "p", "creationTimestamp": now - chrono::Duration::seconds(age_s), "ownerReferences": [{"controller": true, "uid": "u"}]},
+            "status": {"containerStatuses": [{"name": "c", "state": {"waiting": {"reason": reason, "message": message}}}]},
+        });
+        against(&[pod], "u", &[], now, now)
+    }
+
+    // Seen on a node under load: a ConfigMap of the same commit was 1.3 s old, and the kubelet healed by itself.
+    #[test]
+    fn a_config_error_counts_only_when_it_lasts_and_is_not_the_kubelets_own() {
+        assert_eq!(waiting("CreateContainerConfigError", "configmap \"x\" not found", 2), None);
+        assert_eq!(waiting("CreateContainerConfigError", "failed to sync configmap cache: timed out", 60), None);
+        let found = waiting("CreateContainerConfigError", "configmap \"x\" not found", 12).map(|found| found.kind);
+        assert_eq!(found, Some("ConfigError"));
+        assert_eq!(waiting("ImagePullBackOff", "", 1).map(|found| found.kind), Some("ImagePullFailed"));
+    }
 }

@@ -145,7 +145,9 @@ pub fn fold(spec: &ReleaseSpec, status: &mut ReleaseStatus, samples: &[MetricSam
 /// Whether the time of the step counts: while Prometheus cannot be asked it does not.
 #[must_use]
 pub fn time_counts(spec: &ReleaseSpec, status: &ReleaseStatus) -> bool {
-    each(spec, status).all(|(_, _, metric, record)| metric.threshold.dry_run || record.judgement.verdict != Verdict::QueryError)
+    each(spec, status)
+        .filter(|(_, _, metric, _)| !metric.threshold.dry_run)
+        .all(|(_, _, _, record)| record.state.consecutive_errors == 0 && record.judgement.verdict != Verdict::QueryError)
 }
 
 /// What the judges say against the canary: the first metric that asks to go back.

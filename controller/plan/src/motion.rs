@@ -1,6 +1,7 @@
 //! The next state of a release that goes forward, or what it waits for. One arm for each state.
 
 use chrono::{DateTime, Duration, Utc};
+use sluice_crds::gitsync::OnFailure;
 use sluice_crds::names::FIELD_MANAGER;
 use sluice_crds::release::{Handover, ReleaseSpec, ReleaseStatus, Rollback, RolloutPlan, RolloutProgress, State};
 
@@ -75,7 +76,8 @@ impl<'a> Motion<'a> {
         let going_back = matches!(self.status.state, State::RollingBack { .. });
         let carriers = self.carriers();
         let carries = |id: &Id| carriers.contains(id);
-        let needs_all = !going_back || !matches!(self.status.state, State::RollingBack { stage: Rollback::Traffic | Rollback::Drain });
+        let needs_all =
+            !going_back || !matches!(self.status.state, State::RollingBack { stage: Rollback::Traffic | Rollback::Drain });
         let is_over = going_back && self.is_past(crate::retreat::WRITE_DEADLINE_S);
         let (id, _) = self.effective.unsettled(self.world).find(|(id, _)| carries(id) || (needs_all && !is_over))?;
         let refused = self.world.live.get(id).and_then(|live| live.refused.clone());
@@ -165,10 +167,18 @@ impl<'a> Motion<'a> {
     /// Goes on when a while has passed since the state began and since our last write to what carries traffic. The time of a
     /// write is the API server's, in the object: no restart between record and write shortens the wait.
     fn after_writes(&self, wait_s: i64, next: State) -> Next {
-        let written = self.carriers().into_iter().filter_map(|id| managed_at(self.world.object(&id)?, FIELD_MANAGER)).max();
-        let begun = written.map_or(self.status.state_since, |written| written.max(self.status.state_since));
+        // It has whole seconds, rounded down: a write of a later second than the state's may be up to a second younger.
+        let since = self.status.state_since;
+        let written = self
+            .carriers()
+            .into_iter()
+            .filter_map(|id| managed_at(self.world.object(&id)?, FIELD_MANAGER))
+            .filter(|written| *written > since)
+            .max()
+            .map(|written| written + Duration::seconds(1));
+        let begun = written.unwrap_or(since);
         // A clock of the API server ahead of ours must not stop the release for ever.
-        let begun = begun.min(self.world.now.max(self.status.state_since));
+        let begun = begun.min(self.world.now.max(since));
         if self.world.now - begun < Duration::seconds(wait_s) { Next::Stay(Blocked::DataPlane) } else { Next::Go(next) }
     }
 
@@ -253,7 +263,7 @@ impl<'a> Motion<'a> {
                     None => go(Handover::Unpin),
                 }
             }
-            Handover::Unpin => match self.still_there() {
+            Handover::Unpin => match self.still_there().or_else(|| self.judged_set_left()) {
                 Some(blocked) => Next::Stay(blocked),
                 None => Next::Go(State::Pruning {}),
             },
@@ -316,6 +326,13 @@ impl<'a> Motion<'a> {
         }
     }
 
+    /// After a native rollout: the judged set, which serves until the Services have let go of it.
+    fn judged_set_left(&self) -> Option<Blocked> {
+        self.plans()
+            .find(|(_, _, sets)| sets.canary.is_some() && !sets.is_handed_over())
+            .map(|(plan, _, _)| Blocked::Deleting(format!("the judged ReplicaSet of {}", plan.deployment)))
+    }
+
     fn still_there(&self) -> Option<Blocked> {
         self.effective.absent.iter().find(|id| self.world.object(id).is_some()).map(|id| Blocked::Deleting(id.to_string()))
     }
@@ -323,15 +340,11 @@ impl<'a> Motion<'a> {
     fn rolling_back(&self, stage: Rollback) -> Next {
         let go = |stage| Next::Go(State::RollingBack { stage });
         match stage {
-            Rollback::Traffic => match self.after_route(0, State::RollingBack { stage: Rollback::Drain }) {
-                // Nothing was shifted yet, or the gateway is gone: the way back does not depend on it.
-                Next::Stay(Blocked::RouteNotAccepted { .. }) if self.is_past(crate::retreat::WRITE_DEADLINE_S) => {
-                    go(Rollback::Drain)
-                }
-                next => next,
-            },
+            // Until the gateway has accepted weight 0 its proxies may still send requests to the canary: its pods stay.
+            Rollback::Traffic => self.after_route(0, State::RollingBack { stage: Rollback::Drain }),
             Rollback::Drain => match self.after_writes(DRAIN_S, State::RollingBack { stage: Rollback::Restore }) {
                 Next::Stay(_) => Next::Stay(Blocked::Draining),
+                Next::Go(_) if self.holds_after_failure() => Next::Go(State::Holding {}),
                 next @ Next::Go(_) => next,
             },
             Rollback::Restore => go(Rollback::RemoveCanary),
@@ -346,6 +359,12 @@ impl<'a> Motion<'a> {
                 None => Next::Go(ended(self.status)),
             },
         }
+    }
+
+    /// `onFailure: Hold`: traffic goes back, the rest waits for a person.
+    fn holds_after_failure(&self) -> bool {
+        let failed = self.status.cause.as_ref().is_some_and(|cause| cause.quarantine && cause.kind != "Aborted");
+        failed && self.world.sync.spec.on_failure == OnFailure::Hold
     }
 
     fn is_past(&self, limit_s: i64) -> bool {

@@ -90,6 +90,12 @@ pub fn plan(world: &World) -> Plan {
         draft.plan.effects.retain(|effect| !is_of_sync(effect));
         draft.plan.records.insert(0, Action::RecordSync(Box::new(draft.sync.clone())));
     }
+    // One write of the GitSync for each plan: the next would carry a version that is over.
+    let mut of_sync = 0;
+    draft.plan.effects.retain(|effect| {
+        of_sync += usize::from(is_of_sync(effect));
+        !is_of_sync(effect) || of_sync == 1
+    });
     draft.plan
 }
 

@@ -41,7 +41,10 @@ pub fn plan(draft: &mut Draft<'_>) -> Option<ReleaseStatus> {
     if world.sync.metadata.deletion_timestamp.is_some() {
         return last;
     }
-    if !start(draft) {
+    // A command on the GitSync is cleared before a release starts: its annotation and its answer would part otherwise.
+    let sync_id = command::sync_id(world);
+    let is_commanded = command::found(world).iter().any(|command| command.on == sync_id);
+    if is_commanded || !start(draft) {
         keep(draft);
     }
     last
@@ -194,11 +197,7 @@ fn keep(draft: &mut Draft<'_>) {
         draft.sync.applied = vec![good.digest.clone()];
     }
     let effective = at_rest(world, render);
-    let drifted: Vec<String> = effective
-        .unsettled(world)
-        .filter(|(id, _)| world.live.get(*id).is_some_and(|live| live.settled.is_some() || live.object.is_none()))
-        .map(|(id, _)| id.to_string())
-        .collect();
+    let drifted: Vec<String> = effective.unsettled(world).map(|(id, _)| id.to_string()).collect();
     if world.sync.spec.drift == Drift::Report {
         if !drifted.is_empty() {
             draft.plan.blocked = Some(Blocked::NotApplied(drifted.join(", ")));

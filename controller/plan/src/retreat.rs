@@ -77,7 +77,8 @@ pub fn reason(
     if world.sync.metadata.deletion_timestamp.is_some() {
         return Some(cause("SyncDeleted", "the GitSync is being deleted".to_owned(), now, false));
     }
-    pods(world, spec, status)
+    decided_before(world)
+        .or_else(|| pods(world, spec, status))
         .or_else(|| judge::against(spec, status, now))
         .or_else(|| deleted_rollout(world, spec, now))
         .or_else(|| short_of_pods(spec, status, now))
@@ -98,13 +99,20 @@ pub fn reason(
         })
 }
 
+/// A decision to go back of which only the first of its two records was written: the evidence may be gone, the decision stands.
+fn decided_before(world: &World) -> Option<Cause> {
+    let name = world.release.as_ref()?.metadata.name.as_ref()?;
+    let entry = world.sync.status.as_ref()?.quarantine.iter().find(|entry| entry.release == *name)?;
+    Some(cause(&entry.reason, "decided before the controller was interrupted".to_owned(), world.now, true))
+}
+
 fn pods(world: &World, spec: &ReleaseSpec, status: &ReleaseStatus) -> Option<Cause> {
     spec.rollouts.iter().zip(&status.rollouts).find_map(|(plan, progress)| {
         let sets = sets(world, plan);
         let stable = sets.with_hash(world, &progress.stable_hash).map_or("", uid);
         let since =
             world.release.as_ref().and_then(|release| release.metadata.creation_timestamp.as_ref()).and_then(created_at)?;
-        let found = evidence::against(&world.pods, sets.canary_uid(), &[stable], since)?;
+        let found = evidence::against(&world.pods, sets.canary_uid(), &[stable], since, world.now)?;
         let mut cause = cause(found.kind, found.message, world.now, true);
         cause.rollout = Some(plan.name.clone());
         Some(cause)
@@ -122,7 +130,7 @@ fn deleted_rollout(world: &World, spec: &ReleaseSpec, now: DateTime<Utc>) -> Opt
     spec.rollouts.iter().find_map(|plan| {
         let object = world.object(&rollout_id(plan))?;
         is_deleting(object).then(|| {
-            let mut cause = cause("RolloutDeleted", format!("Rollout {} is being deleted", plan.name), now, false);
+            let mut cause = cause("RolloutDeleted", format!("Rollout {} is being deleted", plan.name), now, true);
             cause.rollout = Some(plan.name.clone());
             cause
         })

@@ -42,7 +42,7 @@ pub enum Blocked {
         "{count} objects would be deleted: kubectl annotate --overwrite gitsyncs.sluice.dev/{sync} -n {namespace} sluice.dev/approve-prune={digest}"
     )]
     PruneBlocked { count: usize, sync: String, namespace: String, digest: String },
-    #[error("{0} is still being deleted")]
+    #[error("waiting for the deletion of {0}")]
     Deleting(String),
     #[error("there is no earlier good revision to go back to; push a fix, or retry: {0}")]
     NothingToGoBackTo(String),

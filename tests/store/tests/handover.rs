@@ -71,11 +71,20 @@ impl Stage {
     }
 
     fn hand_over(&self) {
+        self.hand_over_noting(self.wanted(), None);
+    }
+
+    /// With the size that was wanted when it was decided, and the largest total of that time: the measured cuts at a small surge
+    /// are what the controller's arithmetic gives for a total of twenty.
+    fn hand_over_noting(&self, desired: i64, max: Option<i64>) {
         let owner = owner_of(&self.store.get(&key("Deployment", SHOP)).unwrap());
-        let patch = json!({"metadata": {
-            "ownerReferences": [owner], "annotations": {"deployment.kubernetes.io/desired-replicas": self.wanted().to_string()},
-        }});
+        let mut annotations = json!({"deployment.kubernetes.io/desired-replicas": desired.to_string()});
+        if let Some(max) = max {
+            annotations["deployment.kubernetes.io/max-replicas"] = json!(max.to_string());
+        }
+        let patch = json!({"metadata": {"ownerReferences": [owner], "annotations": annotations}});
         self.person.merge(&canary_key(), "", patch).unwrap();
+        self.store.settle();
     }
 
     fn as_in_git(&self, image: &str) {
@@ -128,7 +137,6 @@ fn the_plain_handover_keeps_the_judged_pods_and_scales_the_old_set_to_zero() {
     stage.pause("app:2", Some("100%"), "RollingUpdate");
     assert_eq!(stage.store.list("apps", "ReplicaSet", SHOP).len(), 2, "a paused Deployment makes no set");
     stage.hand_over();
-    stage.store.settle();
     assert_eq!((stage.size(&stage.stable()), stage.canary_size()), (0, D));
     let set = stage.store.get(&canary_key()).unwrap();
     let owner = stage.store.get(&key("Deployment", SHOP)).unwrap();
@@ -147,7 +155,6 @@ fn after_a_handover_a_native_rollout_still_works() {
     let stage = Stage::new();
     stage.pause("app:2", Some("100%"), "RollingUpdate");
     stage.hand_over();
-    stage.store.settle();
     stage.as_in_git("app:3");
     stage.wait();
     assert_eq!(stage.canary_size(), 0);
@@ -161,8 +168,7 @@ fn a_scale_event_between_the_writes_cuts_the_live_set_when_the_surge_is_small() 
         let stage = Stage::new();
         stage.pause("app:2", Some("25%"), "RollingUpdate");
         stage.scale(to);
-        stage.hand_over_with(D);
-        stage.store.settle();
+        stage.hand_over_noting(D, Some(2 * D));
         assert_eq!(stage.canary_size(), cut, "10 → {to}");
     }
 }
@@ -173,20 +179,8 @@ fn a_scale_event_between_the_writes_never_cuts_the_live_set_with_full_surge() {
         let stage = Stage::new();
         stage.pause("app:2", Some("100%"), "RollingUpdate");
         stage.scale(to);
-        stage.hand_over_with(D);
-        stage.store.settle();
+        stage.hand_over_noting(D, None);
         assert!(stage.canary_size() >= to.min(D), "10 → {to}: {}", stage.canary_size());
-    }
-}
-
-impl Stage {
-    /// With the number that was wanted before a scale event.
-    fn hand_over_with(&self, desired: i64) {
-        let owner = owner_of(&self.store.get(&key("Deployment", SHOP)).unwrap());
-        let patch = json!({"metadata": {
-            "ownerReferences": [owner], "annotations": {"deployment.kubernetes.io/desired-replicas": desired.to_string()},
-        }});
-        self.person.merge(&canary_key(), "", patch).unwrap();
     }
 }
 
@@ -201,8 +195,7 @@ fn an_unready_pod_at_the_owner_patch_costs_pods_with_a_small_surge_and_none_with
         });
         stage.store.settle();
         stage.pause("app:2", Some(surge), "RollingUpdate");
-        stage.hand_over();
-        stage.store.settle();
+        stage.hand_over_noting(D, Some(2 * D));
         assert_eq!(stage.canary_size(), sizes.0, "surge {surge}");
         stage.store.set(|settings| settings.unready.clear());
         stage.wait();
@@ -223,13 +216,12 @@ fn recreate_with_a_scale_event_is_wedged_even_after_unpausing() {
     let stage = Stage::new();
     stage.pause("app:2", None, "Recreate");
     stage.scale(12);
-    stage.hand_over_with(D);
-    stage.store.settle();
+    stage.hand_over_noting(D, None);
     let mut git = deployment(Some(12), "app:2");
     git["spec"]["strategy"] = json!({"type": "Recreate"});
     stage.person.force_apply(git).unwrap();
     stage.wait();
-    assert_eq!((stage.size(&stage.stable()), stage.canary_size()), (D, D));
+    assert_eq!((stage.size(&stage.stable()), stage.canary_size()), (12, D), "neither goes");
     stage.pause("app:2", Some("100%"), "RollingUpdate");
     stage.wait();
     stage.as_in_git("app:2");
@@ -254,7 +246,6 @@ fn a_template_that_differs_is_not_recognised_and_loses_the_live_set_when_unpause
 fn the_oldest_equal_template_wins() {
     let stage = twin();
     stage.hand_over();
-    stage.store.settle();
     stage.as_in_git("app:2");
     stage.wait();
     assert_eq!(stage.canary_size(), 0, "all judged pods are replaced");
@@ -269,7 +260,6 @@ fn without_its_twin_the_judged_set_is_taken() {
     stage.person.delete(&Key::of(twin), &deletion).unwrap();
     let judged = stage.pods_of(&canary_key());
     stage.hand_over();
-    stage.store.settle();
     stage.as_in_git("app:2");
     stage.wait();
     assert_eq!((stage.canary_size(), stage.pods_of(&canary_key())), (D, judged));
@@ -315,7 +305,7 @@ fn a_canary_that_is_too_small_stays_small_until_unpaused() {
     stage.pause("app:2", Some("100%"), "RollingUpdate");
     stage.hand_over();
     stage.wait();
-    assert_eq!((stage.size(&stage.stable()), stage.canary_size()), (D, 4));
+    assert!(stage.canary_size() < D && stage.size(&stage.stable()) >= D);
     stage.as_in_git("app:2");
     stage.wait();
     assert_eq!((stage.size(&stage.stable()), stage.canary_size()), (0, D));
@@ -378,7 +368,6 @@ fn taken_back_after_the_old_set_went_the_deployment_scales_its_newest_old_set_up
     let stage = Stage::new();
     stage.pause("app:2", Some("100%"), "RollingUpdate");
     stage.hand_over();
-    stage.store.settle();
     assert_eq!(stage.size(&stage.stable()), 0);
     let owner = owner_of(&stage.store.get(&key("Rollout", SHOP)).unwrap());
     stage.person.merge(&canary_key(), "", json!({"metadata": {"ownerReferences": [owner]}})).unwrap();
@@ -393,6 +382,5 @@ fn annotations_of_a_deployment_are_copied_to_its_set_old_over_new() {
     stage.person.merge(&canary_key(), "", json!({"metadata": {"annotations": {"stamp": "new"}}})).unwrap();
     stage.person.merge(&key("Deployment", SHOP), "", json!({"metadata": {"annotations": {"stamp": "old"}}})).unwrap();
     stage.hand_over();
-    stage.store.settle();
     assert_eq!(stage.store.get(&canary_key()).unwrap()["metadata"]["annotations"]["stamp"], "old");
 }

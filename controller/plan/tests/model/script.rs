@@ -45,6 +45,7 @@ impl Script {
         let parts: Vec<&str> = line.split_whitespace().collect();
         let (command, rest) = parts.split_first().unwrap();
         self.command(command, rest);
+        self.sim.wake();
         let lines = self.sim.teller.lines[self.told..].to_vec();
         self.told = self.sim.teller.lines.len();
         lines
@@ -141,6 +142,11 @@ impl Script {
             }
             "show" => self.show(),
             "rest" => self.rest(),
+            "clean" => {
+                invariants::at_rest(&sim.store);
+                sim.teller.now_ms = sim.mono_ms;
+                sim.teller.say("clean", "no trace of a release is left");
+            }
             other => panic!("no command {other:?}"),
         }
     }

@@ -26,7 +26,10 @@ use super::tell::Teller;
 const LAG_MS: i64 = 100;
 /// A pass that met a conflict is repeated after this time.
 const CONFLICT_MS: i64 = 20;
-const BACKOFF_MS: i64 = 500;
+const BACKOFF_MS: i64 = 250;
+const BACKOFF_MS_MAX: i64 = 2000;
+/// A process that ended is back after this time.
+const RESTART_MS: i64 = 300;
 const RESYNC_MS: i64 = 60_000;
 /// Passes that may write at one instant; more is a loop without an end.
 const PASSES_MAX: usize = 80;
@@ -59,8 +62,10 @@ pub struct Sim {
     samples: Vec<MetricSample>,
     /// The process ends before the write after so many, once.
     pub crash_after: Option<usize>,
-    /// The process ends after every write.
-    pub is_fragile: bool,
+    /// The process ends before this write, counted from now over all passes, once.
+    pub crash_at_write: Option<usize>,
+    /// The process ends after so many writes of every pass.
+    pub dies_after: Option<usize>,
     pub is_gone: bool,
     pub watch: Watch,
     pub teller: Teller,
@@ -69,6 +74,7 @@ pub struct Sim {
     controllers_seen: u64,
     wake_at: i64,
     burst: usize,
+    failures: u32,
 }
 
 fn start() -> DateTime<Utc> {
@@ -91,7 +97,8 @@ impl Sim {
             replies: BTreeMap::new(),
             samples: Vec::new(),
             crash_after: None,
-            is_fragile: false,
+            crash_at_write: None,
+            dies_after: None,
             is_gone: false,
             watch: Watch::default(),
             teller: Teller::default(),
@@ -100,6 +107,7 @@ impl Sim {
             controllers_seen: 0,
             wake_at: 0,
             burst: 0,
+            failures: 0,
         };
         let sync = json!({
             "apiVersion": "sluice.dev/v1alpha1", "kind": "GitSync", "metadata": {"name": SYNC, "namespace": NAMESPACE},
@@ -285,7 +293,7 @@ impl Sim {
             panic!("{violation}\n{:?}", world.release.as_ref().and_then(|release| release.status.as_ref()));
         }
         self.watch.now_ms = self.mono_ms;
-        let writes_left = if self.is_fragile { Some(1) } else { self.crash_after.take() };
+        let writes_left = self.dies_after.or(self.crash_after).or(self.crash_at_write);
         let mut witness = (&mut self.watch, &mut self.teller);
         witness.1.now_ms = self.mono_ms;
         let outcome = execute(&mut self.store, &mut self.memory, &world, &made, writes_left, &mut witness);
@@ -293,9 +301,13 @@ impl Sim {
     }
 
     fn after(&mut self, world: &World, made: &Plan, outcome: &Outcome) -> bool {
+        self.crash_at_write = self.crash_at_write.map(|left| left - outcome.written.min(left)).filter(|_| !outcome.crashed);
         if outcome.crashed {
+            self.crash_after = None;
+            self.teller.crashed();
             self.restart();
-            return self.wrote();
+            self.wake_at = self.mono_ms + RESTART_MS;
+            return false;
         }
         if outcome.written > 0 || made.records.is_empty() {
             self.teller.notes(made);
@@ -304,16 +316,21 @@ impl Sim {
         if let Some((object, error)) = &outcome.failed {
             self.teller.failed(object.as_ref(), error);
             let is_conflict = matches!(error, WriteError::Conflict(_) | WriteError::Invalid(_));
-            self.wake_at = self.mono_ms + if is_conflict { CONFLICT_MS } else { BACKOFF_MS };
+            self.failures += 1;
+            let backoff_ms = (BACKOFF_MS << self.failures.min(8)).min(BACKOFF_MS_MAX);
+            self.wake_at = self.mono_ms + if is_conflict { CONFLICT_MS } else { backoff_ms };
             if let (false, Some(object), WriteError::Forbidden(message)) = (is_conflict, object, error) {
                 self.memory.refused.insert(object.clone(), message.clone());
             }
             return false;
         }
         self.memory.refused.clear();
-        if self.is_fragile && outcome.written > 0 {
+        self.failures = 0;
+        if self.dies_after.is_some_and(|most| outcome.written >= most) {
+            self.teller.crashed();
             self.restart();
-            return self.wrote();
+            self.wake_at = self.mono_ms + RESTART_MS;
+            return false;
         }
         self.ask();
         if outcome.written > 0 {

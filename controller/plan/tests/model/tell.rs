@@ -48,9 +48,18 @@ impl Teller {
         }
     }
 
+    /// The same refusal again and again is told once.
     pub fn failed(&mut self, object: Option<&Id>, error: &WriteError) {
         let object = object.map_or_else(|| "a record".to_owned(), name);
-        self.say("refused", &format!("{object}: {error:?}"));
+        let text = format!("refused {object}: {error:?}");
+        if !self.lines.last().is_some_and(|line| line.ends_with(&text)) {
+            self.say("refused", text.trim_start_matches("refused "));
+        }
+    }
+
+    pub fn crashed(&mut self) {
+        self.blocked.clear();
+        self.say("crash", "the process ends before the next write");
     }
 }
 

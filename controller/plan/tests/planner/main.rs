@@ -4,4 +4,6 @@
 #[path = "../model/mod.rs"]
 mod model;
 
+mod crashes;
+mod histories;
 mod scenarios;

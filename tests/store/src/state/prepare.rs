@@ -49,6 +49,12 @@ pub fn scoped(kind: &Kind, live: &Value, mut new: Value, subresource: &str) -> V
                 remove(&mut object, &["status"]);
             }
         }
+        // the one kind whose status strategy lets annotations through: its controller notes the revision that way
+        if kind.kind == "Deployment"
+            && let Some(annotations) = at(&new, &["metadata", "annotations"])
+        {
+            set(&mut object, &["metadata", "annotations"], annotations.clone());
+        }
         return object;
     }
     if kind.has_status {

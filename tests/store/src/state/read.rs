@@ -50,15 +50,18 @@ impl State {
             let message = "The provided continue parameter is too old to display a consistent list result.";
             return Err(Refusal::new(410, "Expired", message));
         }
-        let all = self.at_version(version);
-        let mut matching = all
-            .into_iter()
+        let past = (version < self.version).then(|| self.at_version(version));
+        let objects = past.as_ref().unwrap_or(&self.objects);
+        let mut matching = objects
+            .range(Key::new(&kind.group, &kind.kind, "", "")..)
+            .take_while(|(key, _)| key.group == kind.group && key.kind == kind.kind)
             .filter(|(key, object)| filter.matches(kind, key, object))
-            .filter(|(key, _)| after.as_ref().is_none_or(|(namespace, name)| (&key.namespace, &key.name) > (namespace, name)));
+            .filter(|(key, _)| after.as_ref().is_none_or(|(namespace, name)| (&key.namespace, &key.name) > (namespace, name)))
+            .map(|(_, object)| object.clone());
         let items: Vec<Arc<Value>> = if limit == 0 {
-            matching.by_ref().map(|(_, object)| object).collect()
+            matching.by_ref().collect()
         } else {
-            matching.by_ref().take(limit).map(|(_, object)| object).collect()
+            matching.by_ref().take(limit).collect()
         };
         let remaining = matching.count();
         let token = match items.last().filter(|_| remaining > 0) {

@@ -131,7 +131,7 @@ fn keep_notes(state: &mut State, deployment: &Value, new: &Value, revision: i64)
 }
 
 fn note_revision(state: &mut State, deployment: &Value, revision: i64) {
-    state.edit(USER, &Key::of(deployment), "", |object| {
+    state.edit(USER, &Key::of(deployment), "status", |object| {
         set(object, &["metadata", "annotations", REVISION], revision.to_string());
     });
 }

@@ -1,0 +1,5 @@
+//! To be written.
+use crate::support::Test;
+pub fn all() -> Vec<Test> {
+    Vec::new()
+}
