@@ -18,5 +18,6 @@ pub mod snapshot;
 pub mod source;
 pub mod start;
 pub mod tenant;
+pub mod trouble;
 pub mod watch;
 pub mod worker;

@@ -36,6 +36,23 @@ pub enum ObserveError {
     Undecodable { object: String, message: String },
 }
 
+impl ObserveError {
+    /// One word, stable for ever.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Read(error) => error.reason(),
+            Self::Undecodable { .. } => "Undecodable",
+        }
+    }
+
+    /// Whether the same read may do better without anyone doing anything.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Read(error) if error.is_transient())
+    }
+}
+
 /// What is read for one GitSync, and with what.
 pub struct Observer {
     pub identities: Identities,

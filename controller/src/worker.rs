@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use chrono::Utc;
 use futures::FutureExt;
-use serde_json::{Value, json};
 use sluice_cluster::gate::Gate;
 use sluice_cluster::object::{ObjectKey, WriteError};
 use sluice_crds::gitsync::GitSync;
@@ -23,6 +22,7 @@ use crate::observe::{Brought, ObserveError, Observer};
 use crate::query::Queries;
 use crate::serve::Figures;
 use crate::source::Shelf;
+use crate::trouble;
 
 /// Passes in a row without a pause: a release needs some dozens of writes, a loop without an end needs to be slowed.
 const PASSES_MAX: u32 = 64;
@@ -33,6 +33,8 @@ const BACKOFF_LAST: Duration = Duration::from_secs(30);
 const BACKOFF_MOTION: Duration = Duration::from_secs(2);
 /// Everything is looked at again after this time though nothing woke the worker: watches miss what happened while they were down.
 const RESYNC: Duration = Duration::from_secs(60);
+/// Passes in a row that could not read the world, after which it is said: fewer heal by themselves.
+const BLIND_PASSES_MAX: u32 = 4;
 /// Failures in a row from which on events do not hurry the worker any more: it may have caused them itself.
 const HURRIED_MAX: u32 = 5;
 /// Passes at rest that put something back, within [`FIGHT_WINDOW`], before the worker backs off: two writers who disagree must not
@@ -55,6 +57,8 @@ pub struct Worker {
     /// Why writes were refused, until they are accepted or the world changes.
     pub refused: BTreeMap<Id, String>,
     generation_seen: Option<i64>,
+    /// Passes in a row that could not read the world.
+    blind_passes: u32,
     /// When something was put back at rest, lately.
     reverts: VecDeque<tokio::time::Instant>,
 }
@@ -99,6 +103,7 @@ impl Worker {
             instance,
             refused: BTreeMap::new(),
             generation_seen: None,
+            blind_passes: 0,
             reverts: VecDeque::new(),
         }
     }
@@ -178,6 +183,7 @@ impl Worker {
                 return self.unreadable(&error, in_motion).await;
             }
         };
+        self.blind_passes = 0;
         self.outbox.recorded(world.release.as_ref());
         let plan = plan(&world);
         if let Err(violation) = lint::lint(&world, &plan) {
@@ -198,41 +204,18 @@ impl Worker {
             .map_err(|error| ObserveError::Undecodable { object: self.key.to_string(), message: error.to_string() })
     }
 
-    async fn unreadable(&self, error: &ObserveError, in_motion: bool) -> Pass {
-        tracing::warn!(gitsync = %self.key, error = %crate::source::chain(error), "the world cannot be read");
-        if let ObserveError::Undecodable { message, .. } = error {
-            self.say_undecodable(message).await;
+    async fn unreadable(&mut self, error: &ObserveError, in_motion: bool) -> Pass {
+        let message = crate::source::chain(error);
+        tracing::warn!(gitsync = %self.key, error = message, "the world cannot be read");
+        self.blind_passes += 1;
+        let is_final = matches!(error, ObserveError::Undecodable { .. });
+        if is_final || self.blind_passes == BLIND_PASSES_MAX {
+            trouble::say(&self.observer.identities.own, &self.key, error.reason(), &message, &self.instance).await;
+        }
+        if !error.is_transient() {
+            trouble::abandon(&self.observer.identities.own, &self.key, &self.instance).await;
         }
         Pass::Failed { in_motion }
-    }
-
-    /// A GitSync or Release of another version: said in status and Event without decoding it, once.
-    async fn say_undecodable(&self, message: &str) {
-        let own = &self.observer.identities.own;
-        let Ok(Some(object)) = own.get(&self.key).await else { return };
-        let message = sluice_plan::check::bounded(message);
-        let before = sluice_plan::view::list(&object, &["status", "conditions"]);
-        let is_ready = |condition: &&Value| sluice_plan::view::text(condition, &["type"]) == "Ready";
-        if before.iter().filter(is_ready).any(|condition| sluice_plan::view::text(condition, &["reason"]) == "Undecodable") {
-            return;
-        }
-        let now = Utc::now();
-        let mut conditions: Vec<Value> = before.iter().filter(|condition| !is_ready(condition)).cloned().collect();
-        conditions.push(
-            json!({"type": "Ready", "status": "False", "reason": "Undecodable", "message": message, "lastTransitionTime": now}),
-        );
-        let patch = json!({"metadata": {"uid": sluice_plan::view::uid(&object)}, "status": {"conditions": conditions}});
-        if let Err(error) = own.merge_patch(&self.key, &patch, Some("status"), sluice_crds::names::FIELD_MANAGER).await {
-            tracing::warn!(gitsync = %self.key, reason = error.reason(), "its status could not be written");
-        }
-        let note = Note { warning: true, reason: "Undecodable".to_owned(), message };
-        let regarding = Regarding {
-            kind: "GitSync",
-            namespace: self.key.namespace.clone().unwrap_or_default(),
-            name: self.key.name.clone(),
-            uid: sluice_plan::view::uid(&object).to_owned(),
-        };
-        events::send(own, &[regarding], &[note], &self.instance, now).await;
     }
 
     async fn after(&mut self, world: &World, plan: &Plan, outcome: Outcome) -> Pass {
@@ -248,7 +231,7 @@ impl Worker {
             self.queries.send(sluice_plan::judge::due(&release.spec, status, Utc::now()));
         }
         match outcome.failed {
-            Some((id, error)) => self.failed(id, &error, in_motion),
+            Some((id, error)) => self.failed(id, &error, in_motion).await,
             None if outcome.written > 0 => {
                 self.refused.clear();
                 if !in_motion && plan.records.is_empty() && self.is_fighting(world, plan).await {
@@ -292,11 +275,14 @@ impl Worker {
         self.reverts.len() >= FIGHT_MAX
     }
 
-    fn failed(&mut self, id: Option<Id>, error: &WriteError, in_motion: bool) -> Pass {
+    async fn failed(&mut self, id: Option<Id>, error: &WriteError, in_motion: bool) -> Pass {
         tracing::info!(gitsync = %self.key, reason = error.reason(), error = %error, "a write was not accepted");
         // Somebody else was faster, or nobody knows: the next pass reads everything again, and at once.
         if matches!(error, WriteError::Precondition { .. }) {
             return Pass::Wait(Duration::from_millis(20));
+        }
+        if matches!(error, WriteError::NamespaceTerminating { .. } | WriteError::Denied { .. } | WriteError::NotFound { .. }) {
+            trouble::abandon(&self.observer.identities.own, &self.key, &self.instance).await;
         }
         if let Some(id) = id {
             self.refused.insert(id, error.message());

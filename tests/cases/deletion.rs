@@ -32,7 +32,7 @@ async fn start(case: &mut Case) -> Result<Traffic> {
 }
 
 /// The GitSync is gone, the application is whole, and nothing of a release is left.
-async fn expect_gone(case: &Case, traffic: Traffic) -> Result<()> {
+async fn expect_gone(case: &Case, sync_uid: &str, traffic: Traffic) -> Result<()> {
     case.wait("the GitSync to go", async || {
         let sync = case.cluster.get(Kind::GitSync, &case.namespace, SYNC).await?;
         Ok(Look::at(sync.is_none(), format!("{:?}", sync.map(|sync| sync["metadata"]["finalizers"].clone()))))
@@ -43,25 +43,25 @@ async fn expect_gone(case: &Case, traffic: Traffic) -> Result<()> {
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     expect_no_failure(traffic).await?;
     case.wait("the snapshots to go", async || {
-        let left = snapshots(case).await?;
+        let left = snapshots(case, sync_uid).await?;
         Ok(Look::at(left.is_empty(), format!("{left:?}")))
     })
     .await
 }
 
-/// Snapshots of this case's GitSync.
-async fn snapshots(case: &Case) -> Result<Vec<String>> {
-    let secrets = case.cluster.list(Kind::Secret, install::NAMESPACE, "").await?;
-    let of_case = |secret: &&Value| secret.to_string().contains(&format!("\"{}\"", case.namespace));
-    Ok(secrets.iter().filter(of_case).map(|secret| text_at(secret, "/metadata/name").to_owned()).collect())
+/// Snapshots of a GitSync.
+async fn snapshots(case: &Case, sync_uid: &str) -> Result<Vec<String>> {
+    let secrets = case.cluster.list(Kind::Secret, install::NAMESPACE, &format!("sluice.dev/snapshot-of={sync_uid}")).await?;
+    Ok(secrets.iter().map(|secret| text_at(secret, "/metadata/name").to_owned()).collect())
 }
 
 async fn sync_at_rest(mut case: Case) -> Result<()> {
     let traffic = start(&mut case).await?;
+    let sync = uid(&case, Kind::GitSync, SYNC).await?;
     let before = case.pod_uids("shop").await?;
-    ensure_that!(!snapshots(&case).await?.is_empty(), "there are no snapshots to be collected");
+    ensure_that!(!snapshots(&case, &sync).await?.is_empty(), "there are no snapshots to be collected");
     case.cluster.delete(Kind::GitSync, &case.namespace, SYNC).await?;
-    expect_gone(&case, traffic).await?;
+    expect_gone(&case, &sync, traffic).await?;
     ensure_that!(case.pod_uids("shop").await? == before, "pods changed");
     ensure_that!(case.cluster.get(Kind::Rollout, &case.namespace, "shop").await?.is_some(), "the Rollout went with the GitSync");
     Ok(())
@@ -69,26 +69,28 @@ async fn sync_at_rest(mut case: Case) -> Result<()> {
 
 async fn sync_judging(mut case: Case) -> Result<()> {
     let traffic = start(&mut case).await?;
+    let sync = uid(&case, Kind::GitSync, SYNC).await?;
     let before = case.pod_uids("shop").await?;
     let two = case.commit_message("two")?;
     case.wait_judging(&two, 0).await?;
     case.cluster.delete(Kind::GitSync, &case.namespace, SYNC).await?;
-    expect_gone(&case, traffic).await?;
+    expect_gone(&case, &sync, traffic).await?;
     ensure_that!(case.pod_uids("shop").await? == before, "the stable pods are others");
     Ok(())
 }
 
 async fn sync_handing_over(mut case: Case) -> Result<()> {
     let traffic = start(&mut case).await?;
+    let sync = uid(&case, Kind::GitSync, SYNC).await?;
     let two = case.commit_message("two")?;
     wait_handing_over(&case, &two).await?;
     case.cluster.delete(Kind::GitSync, &case.namespace, SYNC).await?;
-    expect_gone(&case, traffic).await
+    expect_gone(&case, &sync, traffic).await
 }
 
 async fn rollout_at_rest(mut case: Case) -> Result<()> {
     let traffic = start(&mut case).await?;
-    let (before, uid) = (case.pod_uids("shop").await?, uid(&case).await?);
+    let (before, uid) = (case.pod_uids("shop").await?, uid(&case, Kind::Rollout, "shop").await?);
     case.cluster.delete(Kind::Rollout, &case.namespace, "shop").await?;
     expect_new_rollout(&case, &uid).await?;
     ensure_that!(case.pod_uids("shop").await? == before, "pods changed");
@@ -100,7 +102,7 @@ async fn rollout_at_rest(mut case: Case) -> Result<()> {
 
 async fn rollout_judging(mut case: Case) -> Result<()> {
     let traffic = start(&mut case).await?;
-    let (before, uid) = (case.pod_uids("shop").await?, uid(&case).await?);
+    let (before, uid) = (case.pod_uids("shop").await?, uid(&case, Kind::Rollout, "shop").await?);
     let two = case.commit_message("two")?;
     case.wait_judging(&two, 0).await?;
     case.cluster.delete(Kind::Rollout, &case.namespace, "shop").await?;
@@ -118,7 +120,7 @@ async fn rollout_judging(mut case: Case) -> Result<()> {
 
 async fn rollout_handing_over(mut case: Case) -> Result<()> {
     let traffic = start(&mut case).await?;
-    let uid = uid(&case).await?;
+    let uid = uid(&case, Kind::Rollout, "shop").await?;
     let two = case.commit_message("two")?;
     wait_handing_over(&case, &two).await?;
     case.cluster.delete(Kind::Rollout, &case.namespace, "shop").await?;
@@ -129,14 +131,14 @@ async fn rollout_handing_over(mut case: Case) -> Result<()> {
     expect_no_failure(traffic).await.map(|_| ())
 }
 
-async fn uid(case: &Case) -> Result<String> {
-    Ok(text_at(&case.object(Kind::Rollout, "shop").await?, "/metadata/uid").to_owned())
+async fn uid(case: &Case, kind: Kind, name: &str) -> Result<String> {
+    Ok(text_at(&case.object(kind, name).await?, "/metadata/uid").to_owned())
 }
 
 /// Git still has the Rollout, so it comes back as another object.
 async fn expect_new_rollout(case: &Case, old_uid: &str) -> Result<()> {
     case.wait("the Rollout to come back", async || {
-        let now = uid(case).await?;
+        let now = uid(case, Kind::Rollout, "shop").await?;
         Ok(Look::at(!now.is_empty() && now != old_uid, "it is the old one"))
     })
     .await

@@ -40,9 +40,6 @@ pub struct Args {
     /// How many run at once.
     #[arg(long, default_value_t = 4)]
     pub jobs: usize,
-    /// Uses the controller that is installed, for work on the tests.
-    #[arg(long)]
-    pub installed: bool,
     /// Leaves the namespaces of failed tests.
     #[arg(long)]
     pub keep: bool,

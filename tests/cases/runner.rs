@@ -44,10 +44,8 @@ pub fn run(args: &Args, tests: Vec<Test>) -> Result<bool> {
     let sink = Arc::new(runtime.block_on(Sink::start(&env.own_host))?);
     let audit = env.audit_log.as_deref().map(Audit::from_now_on).transpose()?;
     let cluster = runtime.block_on(Cluster::connect())?;
-    if !args.installed {
-        eprintln!("installing the controller");
-        runtime.block_on(controller::install(&cluster, &env, &sink.url()))?;
-    }
+    eprintln!("installing the controller");
+    runtime.block_on(controller::install(&cluster, &env, &sink.url()))?;
     let id = format!("{:x}", chrono::Utc::now().timestamp() % 0xf_ffff);
     let total = tests.len();
     eprintln!("running {total} tests");

@@ -17,9 +17,10 @@ pub const NAMESPACE: &str = "sluice-system";
 pub const RELEASE: &str = "sluice";
 /// Labels of the controller's pods.
 pub const SELECTOR: &str = "app.kubernetes.io/name=sluice,app.kubernetes.io/instance=sluice";
-/// How long a failed leader is waited for. The default is 15 s; tests that kill it many times have better things to do.
-const LEASE_S: u32 = 5;
-const ALERT_SECRET: &str = "alert-webhook";
+/// The shared secret of Git webhooks.
+pub const WEBHOOK_SECRET: &str = "a-secret-of-tests";
+const ALERT_SECRET_NAME: &str = "alert-webhook";
+const WEBHOOK_SECRET_NAME: &str = "git-webhook";
 const READY_LIMIT: Duration = Duration::from_secs(90);
 
 /// Installs the chart, or brings an installation to it, and waits until the controller leads.
@@ -28,16 +29,17 @@ const READY_LIMIT: Duration = Duration::from_secs(90);
 /// Helm's, or the controller does not become ready.
 pub async fn install(cluster: &Cluster, env: &Env, alert_url: &str) -> Result<()> {
     cluster.create_namespace(NAMESPACE).await?;
-    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": ALERT_SECRET}, "stringData": {"url": alert_url}});
-    cluster.apply(Kind::Secret, NAMESPACE, &secret).await?;
+    for (name, key, value) in [(ALERT_SECRET_NAME, "url", alert_url), (WEBHOOK_SECRET_NAME, "secret", WEBHOOK_SECRET)] {
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {key: value}});
+        cluster.apply(Kind::Secret, NAMESPACE, &secret).await?;
+    }
     let (repository, tag) = env.image.rsplit_once(':').context("SLUICE_IMAGE has no tag")?;
     let values = json!({
         "image": {"repository": repository, "tag": tag},
-        "leaseSeconds": LEASE_S,
         "prometheus": {"url": env.prometheus_svc_url},
-        "alerts": {"webhook": {"existingSecret": {"name": ALERT_SECRET, "key": "url"}}},
+        "alerts": {"webhook": {"existingSecret": {"name": ALERT_SECRET_NAME, "key": "url"}}},
         // the test cluster's Git server speaks http; nothing leaves the machine
-        "git": {"allowHttp": true, "allowHttpCredentials": true},
+        "git": {"allowHttp": true, "allowHttpCredentials": true, "webhook": {"existingSecret": {"name": WEBHOOK_SECRET_NAME}}},
         "admission": {"enabled": true},
         // the image has always the same name: other pods for another image
         "podAnnotations": {"sluice.dev/installed-at": chrono::Utc::now().to_rfc3339()},

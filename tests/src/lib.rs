@@ -21,4 +21,5 @@ pub mod statistics;
 pub mod tenant;
 pub mod traffic;
 pub mod wait;
+pub mod webhook;
 pub mod weights;

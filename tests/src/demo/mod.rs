@@ -1,6 +1,6 @@
 //! The demo: seven points of one application's life, each verified while two clients count every answer.
 //!
-//! [`stage`] holds what all points use, [`points`] the points in their order.
+//! [`stage`] holds what all points use, [`points`] the points, one module each.
 
 mod points;
 mod stage;
@@ -21,7 +21,7 @@ pub async fn run() -> Result<bool> {
         let number = seen.len() + 1;
         progress(&format!("{number}. {title}"));
         let mut report = Point::new(title);
-        if let Err(error) = point.play(&mut stage, &mut report).await {
+        if let Err(error) = points::play(point, &mut stage, &mut report).await {
             let state = crate::describe::describe(&stage.cluster, &stage.namespace).await;
             progress(&format!("  FAIL {error:#}\n{state}"));
             report.broken = Some(format!("{error:#}"));

@@ -11,7 +11,7 @@ use sluice_crds::release::{Release, State};
 
 use crate::audit::Audit;
 use crate::case::short;
-use crate::cluster::{Cluster, Kind, kubectl, number_at, text_at};
+use crate::cluster::{Cluster, Kind, kubectl, text_at};
 use crate::env::Env;
 use crate::git::Repository;
 use crate::manifests::{Manifests, documents};
@@ -21,7 +21,7 @@ use crate::statistics::{CONFIDENCE, binomial_bounds};
 use crate::traffic::{Target, Traffic};
 use crate::wait::{Look, wait_until};
 use crate::weights::RouteWatch;
-use crate::{install, tenant};
+use crate::{tenant, webhook};
 
 /// Requests per second through the gateway, over kept connections.
 const GATEWAY_RPS: u32 = 150;
@@ -36,6 +36,8 @@ const SETTLE_MS: i64 = 1200;
 /// The hold of each step, and the bake.
 const HOLD: &str = "10s";
 const BAKE: &str = "5s";
+/// How often Git is asked when no webhook comes.
+const INTERVAL: &str = "10s";
 /// Everything of the example is in this folder of the repository.
 const FOLDER: &str = "deploy";
 /// The namespace of the example, as its files say.
@@ -57,6 +59,10 @@ pub struct Stage {
     pub gateway: Option<Traffic>,
     pub cluster_ip: Option<Traffic>,
     pub routes: Option<RouteWatch>,
+    /// The commits that became good, oldest first.
+    pub good: Vec<String>,
+    /// A commit that was taken back.
+    pub bad: Option<String>,
 }
 
 impl Stage {
@@ -86,6 +92,8 @@ impl Stage {
             gateway: None,
             cluster_ip: None,
             routes: None,
+            good: Vec::new(),
+            bad: None,
         };
         stage.steps(&[(5, false), (25, false), (50, false)])?;
         stage.clear_namespace().await?;
@@ -120,7 +128,7 @@ impl Stage {
         let text = std::fs::read_to_string(example.join("gitsync.yaml")).context("examples/quickstart/gitsync.yaml")?;
         let mut sync = documents(&text)?.into_iter().next().context("gitsync.yaml is empty")?;
         sync["spec"]["source"]["url"] = self.repository.svc_url(&self.env, "open").into();
-        sync["spec"]["interval"] = "1s".into();
+        sync["spec"]["interval"] = INTERVAL.into();
         self.sync = text_at(&sync, "/metadata/name").to_owned();
         // what it was made from is the user's; nothing of it is needed to apply it again
         self.cluster.apply(Kind::GitSync, &self.namespace, &sync).await?;
@@ -128,12 +136,16 @@ impl Stage {
     }
 
     /// Commits the manifests as they are now. Returns the commit and the moment it was pushed.
-    pub fn commit(&self, message: &str) -> Result<(String, DateTime<Utc>)> {
+    ///
+    /// A webhook follows it, as from every forge; the GitSync also looks by itself.
+    pub async fn commit(&self, message: &str) -> Result<(String, DateTime<Utc>)> {
         let files: BTreeMap<String, Vec<u8>> =
             self.manifests.to_files()?.into_iter().map(|(path, content)| (format!("{FOLDER}/{path}"), content)).collect();
         let sha = self.repository.commit_all(&files, message)?;
+        let pushed_at = Utc::now();
+        webhook::look_now(&self.cluster).await?;
         progress(&format!("  pushed {}: {message}", short(&sha)));
-        Ok((sha, Utc::now()))
+        Ok((sha, pushed_at))
     }
 
     /// Starts both clients, which then run until the end.
@@ -362,10 +374,4 @@ pub fn seconds(time: TimeDelta) -> f64 {
 #[must_use]
 pub fn uids(pods: &BTreeMap<String, i32>) -> BTreeSet<&String> {
     pods.keys().collect()
-}
-
-/// Whether the controller's Deployment has all its pods.
-pub async fn controller_is_ready(stage: &Stage) -> Result<bool> {
-    let deployment = stage.cluster.expect(Kind::Deployment, install::NAMESPACE, install::RELEASE).await?;
-    Ok(number_at(&deployment, "/status/readyReplicas") == number_at(&deployment, "/spec/replicas"))
 }

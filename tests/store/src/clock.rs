@@ -20,6 +20,12 @@ impl Default for Clock {
 }
 
 impl Clock {
+    /// Another clock that shows the same time now.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self(Arc::new(AtomicI64::new(self.now_ms())))
+    }
+
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
         instant(self.now_ms())

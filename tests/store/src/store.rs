@@ -48,6 +48,15 @@ impl Store {
         store
     }
 
+    /// A cluster of its own that is as this one is now: objects, history, trace, time and settings. Faults and watches are not taken.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        let clock = self.clock.fork();
+        let mut state = self.state().clone();
+        state.clock = clock.clone();
+        Self { state: Arc::new(Mutex::new(state)), chooser: Arc::default(), version: Arc::new(watch::Sender::new(0)), clock }
+    }
+
     #[must_use]
     pub fn clock(&self) -> &Clock {
         &self.clock

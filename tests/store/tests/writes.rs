@@ -312,6 +312,26 @@ fn a_dropped_strategy_comes_back_as_the_default() {
 }
 
 #[test]
+fn a_client_may_move_ownership_by_writing_the_managed_fields_and_the_next_apply_removes_the_field() {
+    let store = store();
+    let ann = store.actor("ann", "first");
+    ann.apply(deployment(Some(2), "app:1")).unwrap();
+    let note = json!({"spec": {"template": {"metadata": {"annotations": {"note": "x"}}}}});
+    let changed = person(&store).merge(&key("Deployment", SHOP), "", note).unwrap();
+    let mut entries = changed["metadata"]["managedFields"].clone();
+    let theirs = entries.as_array().unwrap().iter().position(|entry| entry["manager"] == "kubectl-edit").unwrap();
+    let fields = entries[theirs]["fieldsV1"].take();
+    entries.as_array_mut().unwrap().remove(theirs);
+    entries[0]["fieldsV1"]["f:spec"]["f:template"]["f:metadata"]["f:annotations"] =
+        fields["f:spec"]["f:template"]["f:metadata"]["f:annotations"].clone();
+    let version = store.version();
+    ann.merge(&key("Deployment", SHOP), "", json!({"metadata": {"managedFields": entries}})).unwrap();
+    assert_eq!(store.version(), version + 1);
+    let after = ann.apply(deployment(Some(2), "app:1")).unwrap();
+    assert_eq!(after["spec"]["template"]["metadata"], json!({"labels": {"app": SHOP}}));
+}
+
+#[test]
 fn a_selector_of_a_deployment_cannot_change() {
     let store = store();
     let person = person(&store);

@@ -27,7 +27,7 @@ pub const SYNC: &str = "shop";
 pub struct Memory {
     /// Identity → digest of the desired object, and of the live one that it was proven against.
     pub proven: BTreeMap<Id, (String, String)>,
-    renders: BTreeMap<String, Render>,
+    pub renders: BTreeMap<String, Render>,
     pub refused: BTreeMap<Id, String>,
 }
 

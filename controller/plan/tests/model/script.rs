@@ -33,8 +33,7 @@ fn words<'a>(rest: &'a [&'a str]) -> impl Iterator<Item = (&'a str, &'a str)> {
 
 impl Default for Script {
     fn default() -> Self {
-        let mut sim = Sim::new(Git::default());
-        sim.watch.is_thorough = std::env::var_os("THOROUGH").is_some();
+        let sim = Sim::new(Git::default());
         Self { sim, told: 0 }
     }
 }

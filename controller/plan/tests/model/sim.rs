@@ -16,7 +16,7 @@ use super::app::{Git, NAMESPACE, id, sha};
 use super::controllers;
 use super::execute::{Outcome, execute};
 use super::gateway::Gateway;
-use super::invariants::Watch;
+use super::invariants::{self, Watch};
 use super::observe::{Brought, Memory, SYNC, observe};
 use super::pods::{self, Fates};
 use super::store::{Store, WriteError};
@@ -67,6 +67,8 @@ pub struct Sim {
     /// The process ends after so many writes of every pass.
     pub dies_after: Option<usize>,
     pub is_gone: bool,
+    /// Whether every world is planned again: after JSON, and as a process without a memory sees it.
+    pub is_thorough: bool,
     pub watch: Watch,
     pub teller: Teller,
     pub passes: usize,
@@ -100,6 +102,7 @@ impl Sim {
             crash_at_write: None,
             dies_after: None,
             is_gone: false,
+            is_thorough: false,
             watch: Watch::default(),
             teller: Teller::default(),
             passes: 0,
@@ -263,6 +266,14 @@ impl Sim {
 
     /// The world as it is now.
     pub fn world(&mut self) -> Option<World> {
+        let mut memory = std::mem::take(&mut self.memory);
+        let world = self.seen_with(&mut memory);
+        self.memory = memory;
+        world
+    }
+
+    /// The world as a process with this memory sees it.
+    fn seen_with(&self, memory: &mut Memory) -> Option<World> {
         let candidate_render = match &self.candidate {
             Candidate::Ready(revision) => self.snapshots.get(&revision.digest).cloned(),
             Candidate::Refused(_) | Candidate::Unknown {} => None,
@@ -276,7 +287,7 @@ impl Sim {
             samples: self.samples.clone(),
             delivered: delivered.into_iter().filter(|alert| alert.delivered_at.is_none()).map(|alert| alert.id).collect(),
         };
-        observe(&self.store, &mut self.memory, &self.snapshots, brought)
+        observe(&self.store, memory, &self.snapshots, brought)
     }
 
     /// One pass; whether it wrote.
@@ -286,9 +297,12 @@ impl Sim {
             self.is_gone = true;
             return false;
         };
-        self.samples.clear();
         let made = plan(&world);
-        self.watch.plan(&world, &made);
+        if self.is_thorough {
+            let mut fresh = Memory { refused: self.memory.refused.clone(), ..Memory::default() };
+            invariants::one_plan(&world, self.seen_with(&mut fresh).as_ref(), &made);
+        }
+        self.samples.clear();
         if let Err(violation) = lint::lint(&world, &made) {
             panic!("{violation}\n{:?}", world.release.as_ref().and_then(|release| release.status.as_ref()));
         }

@@ -101,6 +101,15 @@ fn finished(mut sim: Sim, story: Story) -> Sim {
     sim
 }
 
+#[test]
+fn one_world_has_one_plan_and_no_memory_decides() {
+    for story in [is_promoted as Story, is_rolled_back] {
+        let mut sim = installed();
+        sim.is_thorough = true;
+        finished(sim, story);
+    }
+}
+
 fn survives_crashes(story: Story, writes_each: usize) {
     let expected = end(&finished(installed(), story));
     let mut sim = installed();

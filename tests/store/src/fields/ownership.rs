@@ -63,6 +63,19 @@ pub fn read(object: &Value) -> Vec<Managed> {
         .collect()
 }
 
+/// The managers from which an update starts: those that it gives itself, which is how a client moves ownership, or else those
+/// of the live object. One empty entry means: none.
+#[must_use]
+pub fn given_or_live(live: &Value, new: &Value, subresource: &str) -> Vec<Managed> {
+    let given = list(new, &["metadata", "managedFields"]);
+    match given {
+        _ if !subresource.is_empty() => read(live),
+        [] => read(live),
+        [only] if only.as_object().is_some_and(serde_json::Map::is_empty) => Vec::new(),
+        _ => read(new),
+    }
+}
+
 /// `metadata.managedFields`, in the server's order.
 #[must_use]
 pub fn write(mut managed: Vec<Managed>) -> Value {
@@ -159,8 +172,7 @@ pub fn apply(
 
 /// What an update, a merge or a JSON patch does to the managers: who changes a field owns it.
 #[must_use]
-pub fn update(live: &Value, object: &Value, layout: Layout<'_>, me: &Manager, now: &str) -> Vec<Managed> {
-    let mut managed = read(live);
+pub fn update(mut managed: Vec<Managed>, live: &Value, object: &Value, layout: Layout<'_>, me: &Manager, now: &str) -> Vec<Managed> {
     let mut changed = changes(live, object, layout);
     changed.set = owned(changed.set);
     for entry in managed.iter_mut() {

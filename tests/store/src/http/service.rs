@@ -185,7 +185,7 @@ impl StoreService {
             key,
             subresource: call.subresource.clone(),
             is_dry_run: call.is_dry_run(),
-            writes_before: self.store.rest_writes().len(),
+            writes_before: self.store.state().rest_writes,
         }
     }
 
@@ -213,7 +213,7 @@ impl StoreService {
             changed: false,
             version: state.version,
         };
-        state.trace.push(line);
+        state.note(line);
     }
 }
 

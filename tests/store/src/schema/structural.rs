@@ -1,5 +1,8 @@
 //! Structural schemas of custom resources: pruning, defaults, and validation of values.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
 use regex::Regex;
 use serde_json::{Map, Value};
 
@@ -191,13 +194,23 @@ fn bounds(schema: &Value, value: &Value, path: &str) -> Option<Cause> {
         let reason = if value.is_string() { "FieldValueTooLong" } else { "FieldValueInvalid" };
         return Some(Cause::new(reason, path, format!("Invalid value: {value} is above {most} {}", schema[most])));
     }
-    let pattern = schema.get("pattern").and_then(Value::as_str).and_then(|pattern| Regex::new(pattern).ok());
-    match (pattern, value) {
-        (Some(pattern), Value::String(text)) if !pattern.is_match(text) => {
+    match (schema.get("pattern").and_then(Value::as_str), value) {
+        (Some(pattern), Value::String(text)) if !is_match(pattern, text) => {
             Some(invalid(path, &format!("{value}: {path} in body should match '{pattern}'")))
         }
         _ => None,
     }
+}
+
+/// Patterns are few and compiling one takes longer than everything else about an object.
+fn is_match(pattern: &str, text: &str) -> bool {
+    thread_local! {
+        static COMPILED: RefCell<BTreeMap<String, Option<Regex>>> = const { RefCell::new(BTreeMap::new()) };
+    }
+    COMPILED.with_borrow_mut(|compiled| {
+        let regex = compiled.entry(pattern.to_owned()).or_insert_with(|| Regex::new(pattern).ok());
+        regex.as_ref().is_none_or(|regex| regex.is_match(text))
+    })
 }
 
 fn invalid(path: &str, message: &str) -> Cause {

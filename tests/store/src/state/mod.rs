@@ -40,6 +40,7 @@ pub struct Times {
     pub progress_ms: Option<i64>,
 }
 
+#[derive(Clone)]
 pub struct State {
     pub clock: Clock,
     pub kinds: Vec<Kind>,
@@ -50,6 +51,8 @@ pub struct State {
     pub compacted: u64,
     pub times: BTreeMap<String, Times>,
     pub trace: Vec<Line>,
+    /// Write requests through the REST service so far.
+    pub rest_writes: usize,
     pub settings: Settings,
     uids: u64,
     names: u64,
@@ -68,6 +71,7 @@ impl State {
             compacted: 0,
             times: BTreeMap::new(),
             trace: Vec::new(),
+            rest_writes: 0,
             settings: Settings::default(),
             uids: 0,
             names: 0,
@@ -120,6 +124,11 @@ impl State {
             self.addresses = next;
         }
         format!("10.96.{}.{}", next / 250, next % 250 + 1)
+    }
+
+    pub fn note(&mut self, line: Line) {
+        self.rest_writes += usize::from(line.is_rest && line.is_write());
+        self.trace.push(line);
     }
 
     /// Stores an object under the next version, or removes it.

@@ -57,7 +57,7 @@ impl State {
         let result = if request.verb == Verb::Delete { self.delete(request) } else { self.write(request) };
         let (code, changed) =
             result.as_ref().map_or_else(|refusal| (refusal.code, false), |written| (written.code, written.changed));
-        self.trace.push(Line {
+        self.note(Line {
             at_ms: self.now_ms(),
             user: request.user.clone(),
             verb: request.verb,
@@ -119,7 +119,7 @@ impl State {
         let manager = Self::manager(kind, request);
         self.insert(kind, &key, new, request, |state, new| {
             let empty = json!({});
-            ownership::update(&empty, new, Layout::of(kind), &manager, &stamp(state.now_ms()))
+            ownership::update(Vec::new(), &empty, new, Layout::of(kind), &manager, &stamp(state.now_ms()))
         })
     }
 
@@ -179,9 +179,10 @@ impl State {
             return Err(Refusal::bad_request("the name of the object does not match the name on the URL"));
         }
         preconditions(kind, &live, &new, request.verb)?;
+        let managed = ownership::given_or_live(&live, &new, &request.subresource);
         new = scoped(kind, &live, new, &request.subresource);
         self.admit(kind, Some(&live), &mut new, request)?;
-        let managed = ownership::update(&live, &new, Layout::of(kind), &Self::manager(kind, request), &stamp(self.now_ms()));
+        let managed = ownership::update(managed, &live, &new, Layout::of(kind), &Self::manager(kind, request), &stamp(self.now_ms()));
         self.replace(kind, key, &live, new, managed, request.is_dry_run)
     }
 

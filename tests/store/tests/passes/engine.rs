@@ -99,6 +99,25 @@ impl Engine {
         engine
     }
 
+    /// A new process over a copy of the cluster.
+    pub fn fork(&self) -> Self {
+        let store = self.store.fork();
+        let sync = store.get(&Key::new(GROUP, "GitSync", SHOP, SHOP)).unwrap();
+        Self {
+            observer: observer(&store, text(&sync, &["metadata", "uid"])),
+            store,
+            epoch: self.epoch,
+            candidate: self.candidate.clone(),
+            render: self.render.clone(),
+            samples: self.samples.clone(),
+            refused: self.refused.clone(),
+            holes: self.holes.clone(),
+            states: self.states.clone(),
+            failures: self.failures.clone(),
+            metric: self.metric,
+        }
+    }
+
     pub fn person(&self) -> Actor {
         self.store.actor("jane", "kubectl-annotate")
     }
@@ -207,7 +226,10 @@ impl Engine {
 
     /// Turns until rest.
     pub async fn run(&mut self) {
-        assert!(self.run_until(|_| false).await, "no rest: {:?} {:?}", self.states, self.failures.last());
+        let rests = self.run_until(|_| false).await;
+        let writes: Vec<String> = self.store.trace().iter().filter(|line| line.is_write()).map(ToString::to_string).collect();
+        let last = writes[writes.len().saturating_sub(12)..].join("\n");
+        assert!(rests, "no rest: {:?} {:?}\n{last}", self.states, self.failures.last());
     }
 
     /// Turns until rest or until something holds. Returns whether one of them came.
@@ -223,7 +245,8 @@ impl Engine {
     /// Notes what can be seen now.
     fn look(&mut self) {
         let holes = traffic::holes(&self.store);
-        if !self.states.is_empty() || self.release().is_some_and(|release| release.spec.number > 1) {
+        // before the first release is good nobody is served
+        if self.release().is_some_and(|release| release.spec.number > 1) {
             self.holes.extend(holes.into_iter().map(|hole| format!("{}: {hole}", self.states.last().cloned().unwrap_or_default())));
         }
         if let Some(state) = self.state() {

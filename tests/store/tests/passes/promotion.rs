@@ -135,7 +135,7 @@ async fn objects_that_left_git_are_deleted_once_the_revision_is_good() {
     engine.run().await;
     assert!(engine.live("ConfigMap", "old").is_some());
     engine.push(&Commit::new(2, "shop:2")).await;
-    engine.run_until(|engine| engine.phase() == "Pruning").await;
+    engine.run_until(|engine| engine.phase() == "HandingOver").await;
     assert!(engine.live("ConfigMap", "old").is_some());
     engine.run().await;
     assert_eq!((engine.phase().as_str(), engine.live("ConfigMap", "old")), ("Promoted", None));
