@@ -31,6 +31,10 @@ lint: ## check the format and the lints
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
-generate: ## write what is derived from the code: the CRDs of the chart
+generate: ## write what is derived from the types: the CRDs of the chart, the reference of the kinds
+	cargo build --quiet -p sluice
 	cargo run --quiet -p sluice -- crds >charts/sluice/files/crds.yaml.new
 	mv charts/sluice/files/crds.yaml.new charts/sluice/files/crds.yaml
+	mkdir -p docs/reference
+	cargo run --quiet -p sluice -- reference >docs/reference/kinds.md.new
+	mv docs/reference/kinds.md.new docs/reference/kinds.md

@@ -18,6 +18,8 @@ enum Command {
     Controller(Box<sluice::config::Options>),
     /// Prints the CustomResourceDefinitions as YAML.
     Crds,
+    /// Prints the reference of the kinds as Markdown.
+    Reference,
     /// Runs a renderer under limits. Used by the controller on itself.
     #[command(hide = true)]
     Jail {
@@ -30,6 +32,10 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Jail { arguments } => sluice_source::jail::run(arguments),
         Command::Crds => print_crds(),
+        Command::Reference => {
+            print!("{}", sluice_crds::reference::reference());
+            ExitCode::SUCCESS
+        }
         Command::Controller(options) => controller(*options),
     }
 }

@@ -5,6 +5,7 @@
 //! Reading order: [`v1alpha1::rollout`], [`v1alpha1::gitsync`], [`v1alpha1::analysis`], [`v1alpha1::release`].
 
 pub mod names;
+pub mod reference;
 pub mod v1alpha1;
 
 pub use v1alpha1::duration::DurationText;

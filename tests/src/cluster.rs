@@ -1,5 +1,6 @@
 //! The cluster as tests see it: fresh reads of typed and untyped objects, writes as a person makes them.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::process::Command;
 use std::time::Duration;
@@ -239,7 +240,16 @@ impl Cluster {
     /// # Errors
     /// The API server's.
     pub async fn has_namespace(&self, name: &str) -> Result<bool> {
-        Ok(Api::<Namespace>::all(self.client.clone()).get_opt(name).await?.is_some())
+        Ok(self.namespace_labels(name).await?.is_some())
+    }
+
+    /// A namespace's labels, if it is there.
+    ///
+    /// # Errors
+    /// The API server's.
+    pub async fn namespace_labels(&self, name: &str) -> Result<Option<BTreeMap<String, String>>> {
+        let namespace = Api::<Namespace>::all(self.client.clone()).get_opt(name).await?;
+        Ok(namespace.map(|namespace| namespace.metadata.labels.unwrap_or_default()))
     }
 
     /// Sets an annotation with plain kubectl, as people do.

@@ -60,6 +60,15 @@ pub async fn install(cluster: &Cluster, env: &Env, alert_url: &str) -> Result<()
     .await
 }
 
+/// Whether the controller is installed.
+///
+/// # Errors
+/// Helm's.
+pub fn is_installed(env: &Env) -> Result<bool> {
+    let found = run(Command::new(&env.helm).args(["list", "--namespace", NAMESPACE, "--all", "--short", "--filter", &format!("^{RELEASE}$")]))?;
+    Ok(!found.is_empty())
+}
+
 /// Removes the controller. Its kinds stay, as the chart keeps them.
 ///
 /// # Errors

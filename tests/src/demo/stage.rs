@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 use sluice_crds::release::{Release, State};
@@ -15,13 +15,12 @@ use crate::cluster::{Cluster, Kind, kubectl, text_at};
 use crate::env::Env;
 use crate::git::Repository;
 use crate::manifests::{Manifests, documents};
-use crate::report::{Point, progress};
+use crate::report::progress;
 use crate::sink::{Received, Sink};
-use crate::statistics::{CONFIDENCE, binomial_bounds};
 use crate::traffic::{Target, Traffic};
 use crate::wait::{Look, wait_until};
 use crate::weights::RouteWatch;
-use crate::{tenant, webhook};
+use crate::{install, webhook};
 
 /// Requests per second through the gateway, over kept connections.
 const GATEWAY_RPS: u32 = 150;
@@ -31,8 +30,6 @@ const CLUSTER_IP_RPS: u32 = 50;
 const TRAFFIC_LIMIT: Duration = Duration::from_secs(20 * 60);
 /// How long any one thing may take. A rollout through all steps is the longest.
 pub const LIMIT: Duration = Duration::from_secs(150);
-/// A weight that was written is in force at the gateway within this time; answers before it are not counted for a step.
-const SETTLE_MS: i64 = 1200;
 /// The hold of each step, and the bake.
 const HOLD: &str = "10s";
 const BAKE: &str = "5s";
@@ -42,6 +39,9 @@ const INTERVAL: &str = "10s";
 const FOLDER: &str = "deploy";
 /// The namespace of the example, as its files say.
 const NAMESPACE: &str = "quickstart";
+/// On the namespace: what a demo made, a demo may remove.
+const MADE_BY_LABEL: &str = "sluice.dev/made-by";
+const MADE_BY: &str = "demo";
 
 /// See the module.
 pub struct Stage {
@@ -63,6 +63,10 @@ pub struct Stage {
     pub good: Vec<String>,
     /// A commit that was taken back.
     pub bad: Option<String>,
+    /// When a canary that fails on purpose had traffic through the gateway.
+    pub excused: Vec<(DateTime<Utc>, DateTime<Utc>)>,
+    /// Whether the controller was there before us and stays.
+    pub was_installed: bool,
 }
 
 impl Stage {
@@ -94,6 +98,8 @@ impl Stage {
             routes: None,
             good: Vec::new(),
             bad: None,
+            excused: Vec::new(),
+            was_installed: false,
         };
         stage.steps(&[(5, false), (25, false), (50, false)])?;
         stage.clear_namespace().await?;
@@ -114,6 +120,12 @@ impl Stage {
     }
 
     async fn clear_namespace(&self) -> Result<()> {
+        let Some(labels) = self.cluster.namespace_labels(&self.namespace).await? else { return Ok(()) };
+        ensure!(
+            labels.get(MADE_BY_LABEL).is_some_and(|value| value == MADE_BY),
+            "the namespace {} is there and no demo made it; remove it, or use another cluster",
+            self.namespace
+        );
         self.cluster.delete_namespace(&self.namespace).await?;
         wait_until("the namespace of an earlier demo to go", LIMIT, async || {
             Ok(Look::at(!self.cluster.has_namespace(&self.namespace).await?, "it is still there"))
@@ -125,6 +137,7 @@ impl Stage {
     pub async fn apply_tenant_and_sync(&mut self) -> Result<()> {
         let example = self.env.chart.join("../../examples/quickstart");
         kubectl(&["apply", "-f", &example.join("tenant.yaml").to_string_lossy()])?;
+        kubectl(&["label", "namespace", &self.namespace, &format!("{MADE_BY_LABEL}={MADE_BY}")])?;
         let text = std::fs::read_to_string(example.join("gitsync.yaml")).context("examples/quickstart/gitsync.yaml")?;
         let mut sync = documents(&text)?.into_iter().next().context("gitsync.yaml is empty")?;
         sync["spec"]["source"]["url"] = self.repository.svc_url(&self.env, "open").into();
@@ -245,74 +258,6 @@ impl Stage {
         Ok(found)
     }
 
-    /// Checks that no request of either client failed since a time.
-    pub fn expect_no_errors(&self, point: &mut Point, from: DateTime<Utc>) -> Result<()> {
-        let (gateway, cluster_ip) = self.clients()?;
-        let (through, beside) = (gateway.record().since(from), cluster_ip.record().since(from));
-        let count = through.bad() + beside.bad();
-        point.check("no failed request of either client", format!("{count} of {}", through.good() + beside.good() + count), count == 0);
-        for (name, record) in [("gateway", gateway.record()), ("ClusterIP", cluster_ip.record())] {
-            for (at, error) in record.errors(usize::MAX).iter().filter(|(at, _)| *at >= from).take(5) {
-                progress(&format!("       {name} {} {error}", at.format("%H:%M:%S%.3f")));
-            }
-        }
-        self.note_errors(point, from)
-    }
-
-    /// Notes what failed for whom since a time.
-    pub fn note_errors(&self, point: &mut Point, from: DateTime<Utc>) -> Result<()> {
-        let (gateway, cluster_ip) = self.clients()?;
-        let text = |tally: crate::traffic::Tally| format!("{} of {}", tally.bad(), tally.good() + tally.bad());
-        point.client_errors = format!("gateway {}, ClusterIP {}", text(gateway.record().since(from)), text(cluster_ip.record().since(from)));
-        Ok(())
-    }
-
-    /// Checks the share of the canary at the gateway while the route asked for a weight.
-    pub fn expect_share(&self, point: &mut Point, version: &str, percent: u64, from: DateTime<Utc>) -> Result<()> {
-        let (gateway, _) = self.clients()?;
-        let forms = self.routes()?.since(from);
-        let windows = forms.iter().enumerate().filter(|(_, form)| form.beside(&self.app) == percent * 10 && form.at >= from);
-        let mut longest: Option<(DateTime<Utc>, DateTime<Utc>)> = None;
-        for (index, form) in windows {
-            let start = form.at + TimeDelta::milliseconds(SETTLE_MS);
-            let end = forms.get(index + 1).map_or_else(Utc::now, |next| next.at);
-            if end > start && longest.is_none_or(|(from, to)| end - start > to - from) {
-                longest = Some((start, end));
-            }
-        }
-        let Some((start, end)) = longest else {
-            point.check(&format!("{percent} % seen at the gateway"), "the route never had this weight", false);
-            return Ok(());
-        };
-        let tally = gateway.record().tally(start, end);
-        let (seen, all) = (tally.of(version), tally.good());
-        #[allow(clippy::cast_precision_loss, reason = "a percentage")]
-        let (low, high) = binomial_bounds(all, percent as f64 / 100.0, CONFIDENCE);
-        let holds = all > 0 && (low..=high).contains(&seen);
-        point.check(&format!("{percent} % of answers by {version}, within chance"), format!("{seen} of {all}, {low} to {high} allowed"), holds);
-        Ok(())
-    }
-
-    /// Notes the time from a commit to the first write to the application.
-    pub fn first_write(&self, point: &mut Point, from: DateTime<Utc>) -> Result<()> {
-        let Some(audit) = &self.audit else { return Ok(()) };
-        let account = format!("system:serviceaccount:{}:{}", self.namespace, tenant::ACCOUNT);
-        let first = audit.writes()?.into_iter().find(|write| write.answered_at > from && write.took_effect() && write.user() == account);
-        if let Some(write) = first {
-            point.time("commit to first write", seconds(write.answered_at - from));
-        }
-        Ok(())
-    }
-
-    /// The time from a verdict to the answer of the next write to the route.
-    pub fn verdict_to_weight_0(&self, at: DateTime<Utc>) -> Result<Option<f64>> {
-        let Some(audit) = &self.audit else { return Ok(None) };
-        let write = audit.writes()?.into_iter().find(|write| {
-            write.answered_at >= at && write.took_effect() && write.object_ref.resource == "httproutes" && write.object_ref.namespace == self.namespace
-        });
-        Ok(write.map(|write| seconds(write.answered_at - at)))
-    }
-
     /// Waits for an alert of a kind since a time.
     pub async fn alert(&self, kind: &str, from: DateTime<Utc>) -> Result<Received> {
         wait_until(&format!("an alert {kind}"), LIMIT, async || {
@@ -331,7 +276,7 @@ impl Stage {
         Ok(events.iter().any(|event| text_at(event, "/reason") == reason && text_at(event, "/note").contains(part)))
     }
 
-    /// Answers in all, and how long the longest weights took.
+    /// Answers in all.
     pub fn totals(&self) -> String {
         let mut lines = Vec::new();
         for client in [&self.gateway, &self.cluster_ip].into_iter().flatten() {
@@ -350,6 +295,11 @@ impl Stage {
         let sync = self.cluster.delete(Kind::GitSync, &self.namespace, &self.sync).await;
         if let Err(error) = sync.and(self.clear_namespace().await) {
             progress(&format!("the application could not be removed: {error:#}"));
+        }
+        if !self.was_installed
+            && let Err(error) = install::uninstall(&self.env)
+        {
+            progress(&format!("the controller could not be removed: {error:#}"));
         }
     }
 }

@@ -26,7 +26,8 @@ fn a_rolling_update_keeps_three_quarters_available_and_ends_with_new_pods() {
         store.run_for(Duration::from_millis(100));
         assert!(available() >= 6, "{}", available());
     }
-    let images: Vec<Value> = store.list("", "Pod", SHOP).iter().map(|pod| pod["spec"]["containers"][0]["image"].clone()).collect();
+    let images: Vec<Value> =
+        store.list("", "Pod", SHOP).iter().map(|pod| pod["spec"]["containers"][0]["image"].clone()).collect();
     assert_eq!(images, vec![json!("app:2"); 8]);
     let conditions = store.get(&key("Deployment", SHOP)).unwrap()["status"]["conditions"].clone();
     assert!(conditions.as_array().unwrap().iter().any(|condition| condition["reason"] == "NewReplicaSetAvailable"));
@@ -42,7 +43,11 @@ fn a_deployment_whose_pods_never_become_ready_exceeds_its_deadline() {
     let reason = || {
         let status = store.get(&key("Deployment", SHOP)).unwrap()["status"].clone();
         let conditions = status["conditions"].as_array().unwrap().clone();
-        conditions.iter().find(|condition| condition["type"] == "Progressing").map(|condition| condition["reason"].clone()).unwrap()
+        conditions
+            .iter()
+            .find(|condition| condition["type"] == "Progressing")
+            .map(|condition| condition["reason"].clone())
+            .unwrap()
     };
     store.run_for(Duration::from_secs(29));
     assert_ne!(reason(), "ProgressDeadlineExceeded");
@@ -103,13 +108,19 @@ fn a_route_is_accepted_after_a_delay_and_its_missing_backend_is_named() {
     assert_eq!(conditions(), None);
     store.run_for(Duration::from_millis(100));
     let accepted = conditions().unwrap();
-    assert_eq!((&accepted[0]["status"], &accepted[1]["status"], &accepted[0]["observedGeneration"]), (&json!("True"), &json!("True"), &json!(1)));
+    assert_eq!(
+        (&accepted[0]["status"], &accepted[1]["status"], &accepted[0]["observedGeneration"]),
+        (&json!("True"), &json!("True"), &json!(1))
+    );
     person.apply(route(&[(SHOP, 1), ("none", 1)])).unwrap();
     store.settle();
     assert_eq!(conditions().unwrap()[0]["observedGeneration"], 1);
     store.run_for(Duration::from_millis(100));
     let now = conditions().unwrap();
-    assert_eq!((&now[1]["status"], &now[1]["reason"], &now[1]["observedGeneration"]), (&json!("False"), &json!("BackendNotFound"), &json!(2)));
+    assert_eq!(
+        (&now[1]["status"], &now[1]["reason"], &now[1]["observedGeneration"]),
+        (&json!("False"), &json!("BackendNotFound"), &json!(2))
+    );
 }
 
 #[test]

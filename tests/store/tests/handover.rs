@@ -158,7 +158,8 @@ fn after_a_handover_a_native_rollout_still_works() {
     stage.as_in_git("app:3");
     stage.wait();
     assert_eq!(stage.canary_size(), 0);
-    let images: Vec<Value> = stage.store.list("", "Pod", SHOP).iter().map(|pod| pod["spec"]["containers"][0]["image"].clone()).collect();
+    let images: Vec<Value> =
+        stage.store.list("", "Pod", SHOP).iter().map(|pod| pod["spec"]["containers"][0]["image"].clone()).collect();
     assert_eq!(images, vec![json!("app:3"); 10]);
 }
 

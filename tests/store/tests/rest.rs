@@ -119,7 +119,8 @@ async fn lists_come_in_pages_of_one_version_and_by_labels() {
     person(&store).create(config_map("a9", "1")).unwrap();
     let token = first.metadata.continue_.unwrap();
     let second = api.list(&ListParams::default().limit(3).continue_token(&token)).await.unwrap();
-    let names: Vec<String> = first.items.iter().chain(&second.items).map(|object| object.metadata.name.clone().unwrap()).collect();
+    let names: Vec<String> =
+        first.items.iter().chain(&second.items).map(|object| object.metadata.name.clone().unwrap()).collect();
     assert_eq!(names, ["a0", "a1", "a2", "a3", "a4"], "what came later is not in it");
     let even = api.list(&ListParams::default().labels("even in (true),even!=x")).await.unwrap();
     assert_eq!(even.items.len(), 3);

@@ -19,7 +19,10 @@ fn a_stale_version_is_a_conflict_for_update_merge_patch_and_apply() {
     person.merge(&key("ConfigMap", "a"), "", json!({"data": {"setting": "2"}})).unwrap();
     let codes = [
         person.replace(old, "").unwrap_err().code,
-        person.merge(&key("ConfigMap", "a"), "", json!({"metadata": {"resourceVersion": stale}, "data": {"x": "y"}})).unwrap_err().code,
+        person
+            .merge(&key("ConfigMap", "a"), "", json!({"metadata": {"resourceVersion": stale}, "data": {"x": "y"}}))
+            .unwrap_err()
+            .code,
         person.apply(guarded(config_map("a", "2"), None, Some(&stale))).unwrap_err().code,
     ];
     assert_eq!(codes, [409, 409, 409]);
@@ -88,12 +91,16 @@ fn a_failed_test_of_a_json_patch_is_invalid_and_names_nothing() {
     let store = store();
     let person = person(&store);
     person.create(config_map("a", "1")).unwrap();
-    for (path, value) in [("/metadata/uid", json!(OLD_UID)), ("/metadata/resourceVersion", json!("1")), ("/data/setting", json!("2"))] {
-        let operations = json!([{"op": "test", "path": path, "value": value}, {"op": "replace", "path": "/data/setting", "value": "3"}]);
+    for (path, value) in
+        [("/metadata/uid", json!(OLD_UID)), ("/metadata/resourceVersion", json!("1")), ("/data/setting", json!("2"))]
+    {
+        let operations =
+            json!([{"op": "test", "path": path, "value": value}, {"op": "replace", "path": "/data/setting", "value": "3"}]);
         let refusal = person.json_patch(&key("ConfigMap", "a"), operations).unwrap_err();
         assert_eq!((refusal.code, refusal.causes.len()), (422, 0), "{path}");
     }
-    let right = json!([{"op": "test", "path": "/data/setting", "value": "1"}, {"op": "replace", "path": "/data/setting", "value": "3"}]);
+    let right =
+        json!([{"op": "test", "path": "/data/setting", "value": "1"}, {"op": "replace", "path": "/data/setting", "value": "3"}]);
     assert_eq!(person.json_patch(&key("ConfigMap", "a"), right).unwrap()["data"]["setting"], "3");
 }
 
@@ -116,7 +123,8 @@ fn an_apply_of_a_field_that_another_manager_holds_is_a_conflict_that_names_field
     store.actor("ann", "first").apply(deployment(Some(3), "app:1")).unwrap();
     let refusal = store.actor("bob", "second").apply(deployment(Some(4), "app:1")).unwrap_err();
     assert_eq!(refusal.code, 409);
-    let causes: Vec<_> = refusal.causes.iter().map(|cause| (cause.reason.as_str(), cause.field.as_str(), cause.message.as_str())).collect();
+    let causes: Vec<_> =
+        refusal.causes.iter().map(|cause| (cause.reason.as_str(), cause.field.as_str(), cause.message.as_str())).collect();
     assert_eq!(causes, [("FieldManagerConflict", ".spec.replicas", "conflict with \"first\" using apps/v1")]);
     store.actor("bob", "second").force_apply(deployment(Some(4), "app:1")).unwrap();
     assert_eq!(replicas(&store, &key("Deployment", SHOP)), 4);
@@ -272,13 +280,15 @@ fn an_apply_removes_the_container_that_its_manager_dropped_and_keeps_what_others
     let store = store();
     let ann = store.actor("ann", "first");
     let mut two = deployment(Some(1), "app:1");
-    two["spec"]["template"]["spec"]["containers"] = json!([{"name": "app", "image": "app:1"}, {"name": "proxy", "image": "proxy:1"}]);
+    two["spec"]["template"]["spec"]["containers"] =
+        json!([{"name": "app", "image": "app:1"}, {"name": "proxy", "image": "proxy:1"}]);
     ann.apply(two).unwrap();
     let added = json!([{"op": "add", "path": "/spec/template/spec/containers/-", "value": {"name": "sidecar", "image": "s:1"}}]);
     person(&store).json_patch(&key("Deployment", SHOP), added).unwrap();
     let after = ann.apply(deployment(Some(1), "app:2")).unwrap();
     let containers = after.pointer("/spec/template/spec/containers").unwrap().as_array().unwrap();
-    let images: Vec<_> = containers.iter().map(|container| (container["name"].as_str().unwrap(), container["image"].as_str().unwrap())).collect();
+    let images: Vec<_> =
+        containers.iter().map(|container| (container["name"].as_str().unwrap(), container["image"].as_str().unwrap())).collect();
     assert_eq!(images, [("app", "app:2"), ("sidecar", "s:1")]);
 }
 
@@ -307,7 +317,10 @@ fn a_dropped_strategy_comes_back_as_the_default() {
     paused["spec"]["strategy"] = json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "100%"}});
     ann.apply(paused).unwrap();
     let after = ann.apply(deployment(Some(4), "app:1")).unwrap();
-    assert_eq!(after["spec"]["strategy"], json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}}));
+    assert_eq!(
+        after["spec"]["strategy"],
+        json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}})
+    );
     assert_eq!(after["spec"].get("paused"), None);
 }
 
@@ -396,6 +409,9 @@ fn who_wrote_what_is_in_the_trace() {
     store.clear_trace();
     store.actor("jane", "kubectl").create(config_map("a", "1")).unwrap();
     let trace = store.trace();
-    assert_eq!((trace[0].user.as_str(), trace[0].manager.as_str(), trace[0].code, trace[0].changed), ("jane", "kubectl", 201, true));
+    assert_eq!(
+        (trace[0].user.as_str(), trace[0].manager.as_str(), trace[0].code, trace[0].changed),
+        ("jane", "kubectl", 201, true)
+    );
     assert_eq!(trace[0].key, Key::new("", "ConfigMap", SHOP, "a"));
 }

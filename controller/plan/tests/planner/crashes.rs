@@ -138,14 +138,12 @@ fn a_rollback_survives_a_crash_after_every_second_write() {
 }
 
 #[test]
-#[ignore = "the decision is two records, and the sample that decided is lost between them"]
 fn a_rollback_survives_a_crash_after_every_write() {
     survives_crashes(is_rolled_back, 1);
 }
 
 /// The process ends between the record of the quarantine and that of the way back, and the metric is well again afterwards.
 #[test]
-#[ignore = "the decision is two records, and the sample that decided is lost between them"]
 fn a_decision_to_go_back_survives_a_crash_between_its_two_records() {
     let mut sim = installed();
     sim.git.app("shop").image = "shop:2".to_owned();

@@ -51,7 +51,7 @@ pub async fn play(stage: &mut Stage, point: &mut Point) -> Result<()> {
     let accepted = commands.iter().find(|record| record.accepted && record.annotation == PROMOTE && record.value == sha);
     let seen = accepted.map_or("no record".to_owned(), |record| format!("by {} at {}", record.by, record.at.format("%H:%M:%S")));
     point.check("the Release records who promoted, and when", seen, accepted.is_some_and(|record| record.by.starts_with("user ")));
-    stage.expect_no_errors(point, pushed_at)?;
+    stage.expect_no_errors(point, pushed_at).await?;
     stage.good.push(sha);
     stage.steps(&[(5, false), (25, false), (50, false)])
 }

@@ -72,11 +72,10 @@ pub async fn play(stage: &mut Stage, point: &mut Point) -> Result<()> {
         alert.text("/bound")
     );
     point.check("the alert has SHA, author, step, metric, value and bound", seen, holds);
-    // from a moment after the last write: what the canary spoiled is counted, what follows must be clean
     let (_, cluster_ip) = stage.clients()?;
     let beside = cluster_ip.record().since(pushed_at);
     point.check("no failed request through the ClusterIP, which is pinned to stable", beside.bad().to_string(), beside.bad() == 0);
-    stage.note_errors(point, pushed_at)?;
+    stage.expect_errors_of_canary_only(point, pushed_at).await?;
     stage.manifests = manifests_before;
     stage.bad = Some(sha);
     Ok(())

@@ -31,7 +31,7 @@ pub async fn play(stage: &mut Stage, point: &mut Point) -> Result<()> {
     let now = stage.pods(None).await?;
     point.check("stable pods: same uids, same restart counts", format!("{} pods", stable.len()), stable.iter().all(|(uid, restarts)| now.get(uid) == Some(restarts)));
     good::follow(stage, point, &sha, "seven", pushed_at).await?;
-    stage.expect_no_errors(point, pushed_at)?;
+    stage.expect_no_errors(point, pushed_at).await?;
     stage.good.push(sha);
     Ok(())
 }

@@ -32,7 +32,7 @@ pub async fn play(stage: &mut Stage, point: &mut Point) -> Result<()> {
     point.check("every object is as in the good revision", same.to_string(), same);
     let pods = stage.pods(None).await?;
     point.check("stable pods: same uids, same restart counts", format!("{} pods", pods.len()), pods == stable);
-    stage.expect_no_errors(point, pushed_at)?;
+    stage.expect_no_errors(point, pushed_at).await?;
     stage.manifests = manifests_before;
     Ok(())
 }

@@ -12,7 +12,7 @@ pub async fn play(stage: &mut Stage, point: &mut Point) -> Result<()> {
     set_message(&mut stage.manifests, "two")?;
     let (sha, pushed_at) = stage.commit("A better greeting").await?;
     follow(stage, point, &sha, "two", pushed_at).await?;
-    stage.expect_no_errors(point, pushed_at)?;
+    stage.expect_no_errors(point, pushed_at).await?;
     stage.good.push(sha);
     Ok(())
 }

@@ -10,6 +10,7 @@ use crate::report::{Point, progress};
 
 pub async fn play(stage: &mut Stage, point: &mut Point) -> Result<()> {
     progress("  installing the chart");
+    stage.was_installed = install::is_installed(&stage.env)?;
     let began = Utc::now();
     install::install(&stage.cluster, &stage.env, &stage.sink.url()).await?;
     let pods = install::pods(&stage.cluster).await?.len();
@@ -27,12 +28,11 @@ pub async fn play(stage: &mut Stage, point: &mut Point) -> Result<()> {
     stage.first_write(point, pushed_at)?;
     stage.start_clients().await?;
     let from = Utc::now();
-    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    stage.expect_no_errors(point, from).await?;
     let (gateway, cluster_ip) = stage.clients()?;
     let (through, beside) = (gateway.record().since(from), cluster_ip.record().since(from));
     point.check("answers through the gateway", through.to_string(), through.of("one") > 0);
     point.check("answers through the ClusterIP", beside.to_string(), beside.of("one") > 0);
-    stage.expect_no_errors(point, from)?;
     stage.good.push(sha);
     Ok(())
 }

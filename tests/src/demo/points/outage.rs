@@ -31,7 +31,7 @@ pub async fn play(stage: &mut Stage, point: &mut Point) -> Result<()> {
     point.check("every object is as in the good revision", (fingerprint_now == fingerprint).to_string(), fingerprint_now == fingerprint);
     let pods = stage.pods(None).await?;
     point.check("stable pods: same uids, same restart counts", format!("{} pods", pods.len()), pods == stable);
-    stage.note_errors(point, pushed_at)?;
+    stage.expect_errors_of_canary_only(point, pushed_at).await?;
     stage.manifests = manifests_before;
     Ok(())
 }

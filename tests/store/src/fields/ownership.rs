@@ -172,7 +172,14 @@ pub fn apply(
 
 /// What an update, a merge or a JSON patch does to the managers: who changes a field owns it.
 #[must_use]
-pub fn update(mut managed: Vec<Managed>, live: &Value, object: &Value, layout: Layout<'_>, me: &Manager, now: &str) -> Vec<Managed> {
+pub fn update(
+    mut managed: Vec<Managed>,
+    live: &Value,
+    object: &Value,
+    layout: Layout<'_>,
+    me: &Manager,
+    now: &str,
+) -> Vec<Managed> {
     let mut changed = changes(live, object, layout);
     changed.set = owned(changed.set);
     for entry in managed.iter_mut() {

@@ -58,11 +58,8 @@ impl State {
             .filter(|(key, object)| filter.matches(kind, key, object))
             .filter(|(key, _)| after.as_ref().is_none_or(|(namespace, name)| (&key.namespace, &key.name) > (namespace, name)))
             .map(|(_, object)| object.clone());
-        let items: Vec<Arc<Value>> = if limit == 0 {
-            matching.by_ref().collect()
-        } else {
-            matching.by_ref().take(limit).collect()
-        };
+        let items: Vec<Arc<Value>> =
+            if limit == 0 { matching.by_ref().collect() } else { matching.by_ref().take(limit).collect() };
         let remaining = matching.count();
         let token = match items.last().filter(|_| remaining > 0) {
             Some(last) => encode(version, text(last, &["metadata", "namespace"]), text(last, &["metadata", "name"])),

@@ -182,7 +182,8 @@ impl State {
         let managed = ownership::given_or_live(&live, &new, &request.subresource);
         new = scoped(kind, &live, new, &request.subresource);
         self.admit(kind, Some(&live), &mut new, request)?;
-        let managed = ownership::update(managed, &live, &new, Layout::of(kind), &Self::manager(kind, request), &stamp(self.now_ms()));
+        let managed =
+            ownership::update(managed, &live, &new, Layout::of(kind), &Self::manager(kind, request), &stamp(self.now_ms()));
         self.replace(kind, key, &live, new, managed, request.is_dry_run)
     }
 

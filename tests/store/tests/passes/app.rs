@@ -68,7 +68,8 @@ fn deployment(image: &str) -> Value {
 }
 
 fn rollout() -> Value {
-    let metric = json!({"name": "errors", "query": "errors{hash=\"{{canary.hash}}\"}", "threshold": {"max": 0.05}, "interval": "2s"});
+    let metric =
+        json!({"name": "errors", "query": "errors{hash=\"{{canary.hash}}\"}", "threshold": {"max": 0.05}, "interval": "2s"});
     json!({
         "apiVersion": "sluice.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": SHOP, "namespace": SHOP},
         "spec": {

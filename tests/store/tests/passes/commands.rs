@@ -31,7 +31,12 @@ async fn a_gate_waits_for_a_person_and_passes_with_the_commits_sha() {
     let mut engine = Engine::installed().await;
     let commit = gated(2, "shop:2");
     engine.push(&commit).await;
-    assert!(engine.run_until(waits_for_approval).await && waits_for_approval(&engine), "{:?} {:?}", engine.states, engine.failures);
+    assert!(
+        engine.run_until(waits_for_approval).await && waits_for_approval(&engine),
+        "{:?} {:?}",
+        engine.states,
+        engine.failures
+    );
     annotate(&engine, "sluice.dev/promote", &commit.sha);
     engine.run().await;
     assert_eq!(engine.phase(), "Promoted", "{:?} {:?}", engine.states, engine.failures);

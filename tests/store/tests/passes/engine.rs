@@ -210,7 +210,8 @@ impl Engine {
             }
             let looks = [pass.plan.look_at, due.filter(|_| in_motion)];
             let wait = looks.into_iter().flatten().min().map_or(RESYNC, |at| (at - now).to_std().unwrap_or_default());
-            let event = self.store.next_due_ms().map(|at| Duration::from_millis(u64::try_from(at - now.timestamp_millis()).unwrap()));
+            let event =
+                self.store.next_due_ms().map(|at| Duration::from_millis(u64::try_from(at - now.timestamp_millis()).unwrap()));
             if !in_motion && event.is_none() && pass.plan.look_at.is_none() {
                 return None;
             }
@@ -247,7 +248,8 @@ impl Engine {
         let holes = traffic::holes(&self.store);
         // before the first release is good nobody is served
         if self.release().is_some_and(|release| release.spec.number > 1) {
-            self.holes.extend(holes.into_iter().map(|hole| format!("{}: {hole}", self.states.last().cloned().unwrap_or_default())));
+            self.holes
+                .extend(holes.into_iter().map(|hole| format!("{}: {hole}", self.states.last().cloned().unwrap_or_default())));
         }
         if let Some(state) = self.state() {
             let state = format!("{state:?}");
@@ -296,7 +298,14 @@ impl Engine {
     /// Everything that people write or see of the application, without what each run numbers anew.
     pub fn end_state(&self) -> Value {
         let mut objects = Vec::new();
-        for (group, kind) in [("", "ConfigMap"), ("", "Service"), ("apps", "Deployment"), ("apps", "ReplicaSet"), ("gateway.networking.k8s.io", "HTTPRoute"), (GROUP, "Rollout")] {
+        for (group, kind) in [
+            ("", "ConfigMap"),
+            ("", "Service"),
+            ("apps", "Deployment"),
+            ("apps", "ReplicaSet"),
+            ("gateway.networking.k8s.io", "HTTPRoute"),
+            (GROUP, "Rollout"),
+        ] {
             for mut object in self.store.list(group, kind, SHOP) {
                 if kind == "ReplicaSet" && object["spec"]["replicas"] == 0 {
                     continue;
@@ -347,6 +356,7 @@ pub fn image_of(pod: &Value) -> &str {
 pub fn by_image(store: &Store, query: &DueQuery) -> Answer {
     let hash = query.query.split('"').nth(1).unwrap();
     let pods = store.list("", "Pod", SHOP);
-    let bad = pods.iter().any(|pod| text(pod, &["metadata", "labels", "pod-template-hash"]) == hash && image_of(pod) == BAD_IMAGE);
+    let bad =
+        pods.iter().any(|pod| text(pod, &["metadata", "labels", "pod-template-hash"]) == hash && image_of(pod) == BAD_IMAGE);
     Answer::Values(vec![if bad { 0.33 } else { 0.0 }])
 }

@@ -42,8 +42,13 @@ async fn traffic_goes_back_first_and_in_one_write() {
     engine.run_until(|engine| engine.phase() == "RollingBack").await;
     engine.store.clear_trace();
     engine.run_until(|engine| canary_weight(&engine.store) == 0).await;
-    let application: Vec<String> =
-        engine.store.rest_writes().iter().filter(|line| line.key.group != "sluice.dev").map(|line| line.key.to_string()).collect();
+    let application: Vec<String> = engine
+        .store
+        .rest_writes()
+        .iter()
+        .filter(|line| line.key.group != "sluice.dev")
+        .map(|line| line.key.to_string())
+        .collect();
     assert!(application.len() <= 1, "{application:?}");
     assert!(application.iter().all(|key| key.starts_with("HTTPRoute")), "{application:?}");
 }
@@ -74,7 +79,9 @@ async fn an_image_that_cannot_be_pulled_goes_back() {
 #[tokio::test(start_paused = true)]
 async fn a_canary_that_never_becomes_ready_goes_back_at_the_deadline() {
     let mut engine = Engine::installed().await;
-    engine.store.set(|settings| settings.pod_rules.push(PodRule { contains: "shop:slow".to_owned(), outcome: Outcome::NeverReady }));
+    engine
+        .store
+        .set(|settings| settings.pod_rules.push(PodRule { contains: "shop:slow".to_owned(), outcome: Outcome::NeverReady }));
     engine.push(&Commit::new(2, "shop:slow")).await;
     engine.run().await;
     assert_eq!(engine.phase(), "RolledBack", "{:?} {:?}", engine.states, engine.failures);
@@ -83,9 +90,8 @@ async fn a_canary_that_never_becomes_ready_goes_back_at_the_deadline() {
 #[tokio::test(start_paused = true)]
 async fn prometheus_that_fails_holds_and_never_rolls_back() {
     let mut engine = Engine::installed().await;
-    engine.metric = |_, _| {
-        Answer::Failed(sluice_analysis::QueryFailure::new(sluice_analysis::FailureKind::Transient, "connection refused"))
-    };
+    engine.metric =
+        |_, _| Answer::Failed(sluice_analysis::QueryFailure::new(sluice_analysis::FailureKind::Transient, "connection refused"));
     engine.push(&Commit::new(2, "shop:2")).await;
     let end = engine.store.clock().now() + chrono::Duration::minutes(30);
     engine.run_until(|engine| engine.store.clock().now() > end || engine.phase() == "RollingBack").await;
@@ -132,7 +138,13 @@ async fn a_newer_commit_supersedes_the_one_on_trial_and_starts_from_stable() {
     engine.run_until(|engine| engine.phase() == "Judging").await;
     engine.push(&Commit::new(3, "shop:3")).await;
     engine.run().await;
-    assert_eq!((engine.phase().as_str(), engine.sync().status.unwrap().release), ("Promoted", 3), "{:?} {:?}", engine.states, engine.failures);
+    assert_eq!(
+        (engine.phase().as_str(), engine.sync().status.unwrap().release),
+        ("Promoted", 3),
+        "{:?} {:?}",
+        engine.states,
+        engine.failures
+    );
     assert!(engine.states.iter().any(|state| state.contains("Superseded")), "{:?}", engine.states);
     assert!(engine.pods().values().all(|image| image == "shop:3"));
     assert_eq!(engine.holes, Vec::<String>::new());

@@ -63,7 +63,8 @@ pub fn service(name: &str) -> Value {
 }
 
 pub fn route(backends: &[(&str, i64)]) -> Value {
-    let backends: Vec<Value> = backends.iter().map(|(name, weight)| json!({"name": name, "port": 80, "weight": weight})).collect();
+    let backends: Vec<Value> =
+        backends.iter().map(|(name, weight)| json!({"name": name, "port": 80, "weight": weight})).collect();
     json!({
         "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": SHOP, "namespace": SHOP},
         "spec": {"parentRefs": [{"name": "gateway"}], "rules": [{"backendRefs": backends}]},
