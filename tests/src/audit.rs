@@ -99,6 +99,12 @@ impl Audit {
         Ok(Self { path: path.to_owned(), offset })
     }
 
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+
     /// All writes since it was opened, whole lines only.
     ///
     /// # Errors

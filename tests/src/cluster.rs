@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use chrono::{DateTime, Utc};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, Config};
@@ -165,6 +166,17 @@ impl Cluster {
         let mut releases: Vec<Release> = list.items.into_iter().filter(|release| release.spec.git_sync == sync).collect();
         releases.sort_by_key(|release| release.spec.number);
         Ok(releases)
+    }
+
+    /// The last exit of a container of some pods, in whole seconds, rounded down.
+    ///
+    /// # Errors
+    /// The API server's.
+    pub async fn last_exit(&self, namespace: &str, selector: &str) -> Result<Option<DateTime<Utc>>> {
+        let statuses = self.pods(namespace, selector).await?.into_iter().filter_map(|pod| pod.status?.container_statuses).flatten();
+        let states = statuses.flat_map(|status| [status.state, status.last_state]).flatten();
+        let exits = states.filter_map(|state| state.terminated?.finished_at);
+        Ok(exits.filter_map(|time| time.0.to_string().parse().ok()).max())
     }
 
     /// Creates an object or brings it to what is given, as a person with `kubectl apply` would.

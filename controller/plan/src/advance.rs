@@ -295,7 +295,8 @@ impl Draft<'_> {
             }
         }
         let why = status.cause.as_ref().map(|cause| cause.message.clone()).unwrap_or_default();
-        self.stay(spec, status, Blocked::NothingToGoBackTo(why));
+        let blocked = if spec.previous.is_some() { Blocked::HeldByChoice(why) } else { Blocked::NothingToGoBackTo(why) };
+        self.stay(spec, status, blocked);
     }
 }
 
@@ -356,6 +357,7 @@ fn is_worth_telling(blocked: &Blocked) -> bool {
             | Blocked::Suspended
             | Blocked::StableNotSettled(_)
             | Blocked::NothingToGoBackTo(_)
+            | Blocked::HeldByChoice(_)
             | Blocked::PruneBlocked { .. }
             | Blocked::SnapshotMissing(_)
     )

@@ -46,6 +46,8 @@ pub enum Blocked {
     Deleting(String),
     #[error("there is no earlier good revision to go back to; push a fix, or retry: {0}")]
     NothingToGoBackTo(String),
+    #[error("held by onFailure: Hold with all requests at the stable pods; abort to put everything back, or push a fix: {0}")]
+    HeldByChoice(String),
     #[error("the snapshot of revision {0} is missing or does not match its digest; traffic stays where it is")]
     SnapshotMissing(String),
     #[error("requests in flight end before the canary is removed")]
@@ -74,6 +76,7 @@ impl Blocked {
             Self::PruneBlocked { .. } => "PruneBlocked",
             Self::Deleting(_) => "Deleting",
             Self::NothingToGoBackTo(_) => "NothingToGoBackTo",
+            Self::HeldByChoice(_) => "HeldByChoice",
             Self::SnapshotMissing(_) => "SnapshotMissing",
             Self::Draining => "Draining",
         }

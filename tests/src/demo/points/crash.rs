@@ -1,7 +1,7 @@
 //! 4. A commit whose pods exit: pod evidence, before any traffic.
 
 use anyhow::{Context, Result};
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use sluice_crds::release::State;
 
 use super::{command, set_message};
@@ -18,7 +18,7 @@ pub async fn play(stage: &mut Stage, point: &mut Point) -> Result<()> {
     let cause = release.status.as_ref().and_then(|status| status.cause.clone()).context("no cause")?;
     point.check("rolled back on what the pods say", format!("{}: {}", cause.kind, cause.message), cause.kind == "CrashLoop");
     let hash = release.spec.rollouts.first().map(|plan| plan.canary_hash.clone()).unwrap_or_default();
-    if let Some(exit) = last_exit(stage, &hash).await? {
+    if let Some(exit) = stage.cluster.last_exit(&stage.namespace, &format!("pod-template-hash={hash}")).await? {
         // the kubelet gives whole seconds, rounded down: the true time is up to 1 s shorter
         point.time("last exit to the decision", seconds(cause.at - exit));
     }
@@ -35,12 +35,4 @@ pub async fn play(stage: &mut Stage, point: &mut Point) -> Result<()> {
     stage.expect_no_errors(point, pushed_at).await?;
     stage.manifests = manifests_before;
     Ok(())
-}
-
-/// The last exit of a container of the canary's pods.
-async fn last_exit(stage: &Stage, hash: &str) -> Result<Option<DateTime<Utc>>> {
-    let pods = stage.cluster.pods(&stage.namespace, &format!("pod-template-hash={hash}")).await?;
-    let statuses = pods.into_iter().filter_map(|pod| pod.status?.container_statuses).flatten();
-    let exits = statuses.flat_map(|status| [status.state, status.last_state]).flatten().filter_map(|state| state.terminated?.finished_at);
-    Ok(exits.filter_map(|time| time.0.to_string().parse().ok()).max())
 }
