@@ -114,9 +114,11 @@ impl Manager {
         let object = match self.own.get(&sync_key(namespace, name)).await {
             Ok(Some(object)) => object,
             Ok(None) => {
-                if let Some(handle) = handles.remove(&slot) {
-                    // The worker ends by itself when it sees that the GitSync is gone; the source has nothing to finish.
-                    drop(handle);
+                if let Some(mut handle) = handles.remove(&slot) {
+                    // Worker and source end by themselves when they see that the GitSync is gone, and the worker tidies up.
+                    handle.wake.notify_one();
+                    handle.wake_source.notify_one();
+                    std::mem::take(&mut handle.tasks).detach_all();
                 }
                 if let Ok(mut sources) = self.sources.lock() {
                     sources.remove(&slot);

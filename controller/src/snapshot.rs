@@ -50,6 +50,12 @@ impl Snapshots {
         Self { objects, namespace: namespace.to_owned(), sync_uid: sync_uid.to_owned() }
     }
 
+    /// Whether they are those of the GitSync with this uid.
+    #[must_use]
+    pub fn are_of(&self, uid: &str) -> bool {
+        self.sync_uid == uid
+    }
+
     fn key(&self, digest: &str, shard: usize) -> ObjectKey {
         let uid: String = self.sync_uid.chars().take(8).collect();
         let digest: String = digest.chars().take(DIGEST_CHARS).collect();

@@ -155,6 +155,10 @@ impl Worker {
     pub async fn pass(&mut self) -> Pass {
         let Some(epoch) = self.gate.epoch() else { return Pass::Failed { in_motion: false } };
         let sync = match self.sync().await {
+            // Another GitSync of the same name is another worker's.
+            Ok(Some(sync)) if !self.observer.snapshots.are_of(sync.metadata.uid.as_deref().unwrap_or_default()) => {
+                return Pass::Gone;
+            }
             Ok(Some(sync)) => sync,
             Ok(None) => return Pass::Gone,
             Err(error) => return self.unreadable(&error, false).await,

@@ -58,7 +58,7 @@ pub async fn each(mut case: Case, wrongs: Vec<Wrong>) -> Result<()> {
         case.tree = good_tree.clone();
         // so that the commit would change the app if it were taken
         case.tree.app()?.message = "wrong".to_owned();
-        let sha = case.commit(wrong.names, |tree| (wrong.change)(tree))?;
+        let sha = case.commit(&format!("wrong: {}", wrong.names), |tree| (wrong.change)(tree))?;
         expect_refused(&case, &sha, &wrong).await?;
         let good = case.sync().await?.status.unwrap_or_default().good;
         ensure_that!(good.is_some_and(|good| good.sha == one), "another revision is good after {}", wrong.names);
@@ -127,7 +127,7 @@ fn against_the_schema() -> Vec<Wrong> {
         rollout("Invalid|InvalidRollout", "weight", at, falling),
         rollout("Invalid|InvalidRollout", "weight", at, json!([{"weight": 0}])),
         rollout("Invalid|InvalidRollout", "hold", at, json!([{"weight": 25, "hold": "9999999999h"}])),
-        rollout("Invalid|Undecodable", "routes", "/spec/strategy/canary/routes/0/kind", json!("Ingress")),
+        rollout("Invalid|Undecodable", "Ingress", "/spec/strategy/canary/routes/0/kind", json!("Ingress")),
         rollout("Invalid|InvalidRollout", "min", "/spec/analysis", json!({"metrics": [{"name": "a", "query": "vector(1)", "threshold": {}}]})),
     ]
 }

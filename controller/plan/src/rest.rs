@@ -161,7 +161,13 @@ fn create(draft: &mut Draft<'_>, revision: &Revision, number: i64) -> bool {
 }
 
 fn refuse(draft: &mut Draft<'_>, refused: Refused) {
-    if draft.sync.refused.as_ref().map(|before| (&before.sha, &before.reason)) != Some((&refused.sha, &refused.reason)) {
+    // One Event for each commit and reason; where no commit is known, for each message.
+    let is_told = draft.sync.refused.as_ref().is_some_and(|before| {
+        before.sha == refused.sha
+            && before.reason == refused.reason
+            && (!refused.sha.is_empty() || before.message == refused.message)
+    });
+    if !is_told {
         draft.note(true, &refused.reason, &refused.message);
     }
     draft.sync.refused = Some(refused);

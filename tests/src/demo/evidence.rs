@@ -101,13 +101,13 @@ impl Stage {
         Ok(())
     }
 
-    /// Notes the time from a commit to the first write to the application.
-    pub fn first_write(&self, point: &mut Point, from: DateTime<Utc>) -> Result<()> {
+    /// Notes the time from a commit, or what else begins it, to the first write to the application.
+    pub fn first_write(&self, point: &mut Point, what: &str, from: DateTime<Utc>) -> Result<()> {
         let Some(audit) = &self.audit else { return Ok(()) };
         let account = format!("system:serviceaccount:{}:{}", self.namespace, tenant::ACCOUNT);
         let first = audit.writes()?.into_iter().find(|write| write.answered_at > from && write.took_effect() && write.user() == account);
         if let Some(write) = first {
-            point.time("commit to first write", seconds(write.answered_at - from));
+            point.time(&format!("{what} to first write"), seconds(write.answered_at - from));
         }
         Ok(())
     }

@@ -42,14 +42,17 @@ pub async fn run(options: &Options) -> Result<bool> {
             break;
         }
     }
-    let unexcused = stage.unexcused(chrono::DateTime::UNIX_EPOCH).unwrap_or(usize::MAX);
-    let all = seen.len() == points::ALL.len() && seen.iter().all(Point::holds) && unexcused == 0;
+    // no clients, no proof
+    let unexcused = stage.unexcused(chrono::DateTime::UNIX_EPOCH).ok();
+    let all = seen.len() == points::ALL.len() && seen.iter().all(Point::holds) && unexcused == Some(0);
     for (title, _) in points::ALL.iter().skip(seen.len()) {
         seen.push(Point { broken: Some("not reached".to_owned()), ..Point::new(title) });
     }
     println!("{}", table(&seen));
     println!("{}", stage.totals());
-    println!("failed requests that no bad canary explains, in the whole demo: {unexcused}\n");
+    if let Some(unexcused) = unexcused {
+        println!("failed requests that no bad canary explains, in the whole demo: {unexcused}\n");
+    }
     println!("{}", if all { "All of it was seen." } else { "NOT all of it was seen." });
     if !options.keep {
         stage.clear().await;

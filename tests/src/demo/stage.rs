@@ -156,7 +156,12 @@ impl Stage {
             self.manifests.to_files()?.into_iter().map(|(path, content)| (format!("{FOLDER}/{path}"), content)).collect();
         let sha = self.repository.commit_all(&files, message)?;
         let pushed_at = Utc::now();
-        webhook::look_now(&self.cluster).await?;
+        // a hint and no more: without it the GitSync finds the commit at its next look
+        if !self.sync.is_empty()
+            && let Err(error) = webhook::look_now(&self.cluster).await
+        {
+            progress(&format!("  {error:#}"));
+        }
         progress(&format!("  pushed {}: {message}", short(&sha)));
         Ok((sha, pushed_at))
     }
@@ -292,8 +297,12 @@ impl Stage {
                 progress(&format!("a client ended badly: {error:#}"));
             }
         }
-        let sync = self.cluster.delete(Kind::GitSync, &self.namespace, &self.sync).await;
-        if let Err(error) = sync.and(self.clear_namespace().await) {
+        if !self.sync.is_empty()
+            && let Err(error) = self.cluster.delete(Kind::GitSync, &self.namespace, &self.sync).await
+        {
+            progress(&format!("the GitSync could not be removed: {error:#}"));
+        }
+        if let Err(error) = self.clear_namespace().await {
             progress(&format!("the application could not be removed: {error:#}"));
         }
         if !self.was_installed

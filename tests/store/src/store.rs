@@ -135,7 +135,9 @@ impl Store {
 
     /// Changes how the world beside the API server behaves.
     pub fn set(&self, change: impl FnOnce(&mut Settings)) {
-        change(&mut self.state().settings);
+        let mut state = self.state();
+        change(&mut state.settings);
+        state.quiet = None;
     }
 
     /// One round of the modelled controllers. Returns whether anything changed.

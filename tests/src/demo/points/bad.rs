@@ -33,7 +33,7 @@ pub async fn play(stage: &mut Stage, point: &mut Point) -> Result<()> {
     point.check("judged on Prometheus, at 5 %", format!("{verdict}, at {} %", cause.weight_percent), cause.metric.as_deref() == Some("errors") && cause.weight_percent == 5);
     stage.release_until(&sha, "the end of the rollback", |_, state| matches!(state, State::RolledBack {})).await?;
 
-    stage.first_write(point, pushed_at)?;
+    stage.first_write(point, "commit", pushed_at)?;
     let first_bad = stage.clients()?.0.record().since(pushed_at).first_error_at.context("no client saw a bad answer")?;
     let zero = stage.routes()?.first(first_bad, |shares| shares.beside(&stage.app) == 0).context("the weight never went to 0")?;
     point.check("back to 0 % by itself", format!("{:.2} s after the first bad answer", seconds(zero - first_bad)), true);

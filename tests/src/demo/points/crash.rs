@@ -23,7 +23,7 @@ pub async fn play(stage: &mut Stage, point: &mut Point) -> Result<()> {
         point.time("last exit to the decision", seconds(cause.at - exit));
     }
     stage.release_until(&sha, "the end of the rollback", |_, state| matches!(state, State::RolledBack {})).await?;
-    stage.first_write(point, pushed_at)?;
+    stage.first_write(point, "commit", pushed_at)?;
     point.time("commit to rolled back", seconds(Utc::now() - pushed_at));
     let highest = stage.routes()?.since(pushed_at).iter().map(|shares| shares.beside(&stage.app)).max().unwrap_or(0);
     let answers = stage.clients()?.0.record().since(pushed_at).of("four");

@@ -22,7 +22,7 @@ pub async fn follow(stage: &Stage, point: &mut Point, sha: &str, version: &str, 
     let release = stage.release_until(sha, "the bake at 100 %", is_baking).await?;
     let judged = stage.pods(Some(&release.spec.rollouts.first().context("nothing is rolled out")?.canary_hash)).await?;
     stage.good(sha).await?;
-    stage.first_write(point, pushed_at)?;
+    stage.first_write(point, "commit", pushed_at)?;
     let release = stage.release_until(sha, "the promotion", |_, state| matches!(state, State::Promoted {})).await?;
     let promoted_at = release.status.map_or(pushed_at, |status| status.state_since);
     point.time("commit to promotion", seconds(promoted_at - pushed_at));

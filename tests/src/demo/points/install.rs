@@ -18,14 +18,14 @@ pub async fn play(stage: &mut Stage, point: &mut Point) -> Result<()> {
     point.time("chart", seconds(Utc::now() - began));
 
     set_message(&mut stage.manifests, "one")?;
-    let (sha, pushed_at) = stage.commit("The shop, first version").await?;
+    let (sha, _) = stage.commit("The shop, first version").await?;
     stage.apply_tenant_and_sync().await?;
     let synced_at = Utc::now();
     stage.good(&sha).await?;
     point.time("GitSync to good", seconds(Utc::now() - synced_at));
     let pods = stage.pods(None).await?.len();
     point.check("4 pods from Git alone", pods.to_string(), pods == 4);
-    stage.first_write(point, pushed_at)?;
+    stage.first_write(point, "GitSync", synced_at)?;
     stage.start_clients().await?;
     let from = Utc::now();
     stage.expect_no_errors(point, from).await?;

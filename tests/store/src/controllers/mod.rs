@@ -81,7 +81,13 @@ impl State {
 
     /// Rounds until nothing changes at this instant. Returns whether they came to rest.
     pub fn settle(&mut self) -> bool {
-        (0..ROUNDS_MAX).any(|_| !self.step())
+        let now_ms = self.now_ms();
+        if self.quiet.is_some_and(|(version, until_ms)| version == self.version && now_ms < until_ms) {
+            return true;
+        }
+        let rests = (0..ROUNDS_MAX).any(|_| !self.step());
+        self.quiet = rests.then(|| (self.version, self.next_due_ms().unwrap_or(i64::MAX)));
+        rests
     }
 
     /// The next instant at which a controller would do something by itself.

@@ -54,6 +54,8 @@ pub struct State {
     /// Write requests through the REST service so far.
     pub rest_writes: usize,
     pub settings: Settings,
+    /// The controllers rest at this version until this time.
+    pub quiet: Option<(u64, i64)>,
     uids: u64,
     names: u64,
     addresses: u64,
@@ -73,6 +75,7 @@ impl State {
             trace: Vec::new(),
             rest_writes: 0,
             settings: Settings::default(),
+            quiet: None,
             uids: 0,
             names: 0,
             addresses: 0,

@@ -47,6 +47,8 @@ pub struct Engine {
     pub states: Vec<String>,
     /// Refused writes: reason and message.
     pub failures: Vec<String>,
+    /// The store's version at the last look.
+    seen: u64,
     /// Pods with a bad image answer with errors.
     pub metric: fn(&Store, &DueQuery) -> Answer,
 }
@@ -84,14 +86,19 @@ impl Engine {
             holes: Vec::new(),
             states: Vec::new(),
             failures: Vec::new(),
+            seen: 0,
             metric: by_image,
         }
     }
 
     /// With a first commit that is good.
     pub async fn installed() -> Self {
+        Self::installed_with(&Commit::new(1, "shop:1")).await
+    }
+
+    pub async fn installed_with(commit: &Commit) -> Self {
         let mut engine = Self::new().await;
-        engine.push(&Commit::new(1, "shop:1")).await;
+        engine.push(commit).await;
         engine.run().await;
         assert_eq!(engine.phase(), "Promoted", "{:?} {:?}", engine.states, engine.failures);
         engine.holes.clear();
@@ -114,6 +121,7 @@ impl Engine {
             holes: self.holes.clone(),
             states: self.states.clone(),
             failures: self.failures.clone(),
+            seen: self.seen,
             metric: self.metric,
         }
     }
@@ -245,6 +253,9 @@ impl Engine {
 
     /// Notes what can be seen now.
     fn look(&mut self) {
+        if std::mem::replace(&mut self.seen, self.store.version()) == self.store.version() {
+            return;
+        }
         let holes = traffic::holes(&self.store);
         // before the first release is good nobody is served
         if self.release().is_some_and(|release| release.spec.number > 1) {
