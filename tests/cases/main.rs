@@ -23,6 +23,7 @@ mod schema;
 mod supersede;
 mod support;
 mod tenancy;
+mod uninstall;
 
 use std::process::ExitCode;
 
@@ -66,6 +67,7 @@ fn all() -> Vec<Test> {
         push::all(),
         outage::all(),
         failover::all(),
+        uninstall::all(),
     ]
     .into_iter()
     .flatten()

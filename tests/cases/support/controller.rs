@@ -14,7 +14,7 @@ use sluice_tests::wait::{Look, wait_until};
 /// The shared secret of Git webhooks in tests.
 pub const WEBHOOK_SECRET: &str = "a-secret-of-tests";
 const WEBHOOK_SECRET_NAME: &str = "git-webhook";
-const ALERT_SECRET_NAME: &str = "alert-webhook";
+pub const ALERT_SECRET_NAME: &str = "alert-webhook";
 /// How long a failed leader is waited for: shorter than the default, since tests kill it often.
 const LEASE_S: u32 = 6;
 const LEADER_LIMIT: Duration = Duration::from_secs(60);

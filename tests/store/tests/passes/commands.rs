@@ -83,22 +83,13 @@ async fn an_abort_at_rest_changes_nothing() {
 #[tokio::test(start_paused = true)]
 async fn an_autoscaler_in_the_middle_of_a_step_keeps_its_number() {
     let mut engine = Engine::new().await;
-    let scaled = |number, image| {
-        Commit::new(number, image).with(|commit| {
-            commit.object("Deployment")["spec"].as_object_mut().unwrap().remove("replicas");
-            commit.objects.push(json!({
-                "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": SHOP, "namespace": SHOP},
-                "spec": {"minReplicas": 2, "maxReplicas": 20, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": SHOP}},
-            }));
-        })
-    };
-    engine.push(&scaled(1, "shop:1")).await;
+    engine.push(&autoscaled(1, "shop:1")).await;
     engine.run().await;
     let hpa = engine.store.actor("system:serviceaccount:kube-system:horizontal-pod-autoscaler", "hpa");
     let deployment = Key::new("apps", "Deployment", SHOP, SHOP);
     hpa.scale(&deployment, 4).unwrap();
     engine.run().await;
-    engine.push(&scaled(2, "shop:2")).await;
+    engine.push(&autoscaled(2, "shop:2")).await;
     for (phase, replicas) in [("Judging", 7), ("HandingOver", 9)] {
         engine.run_until(|engine| engine.phase() == phase).await;
         hpa.scale(&deployment, replicas).unwrap();
@@ -108,4 +99,43 @@ async fn an_autoscaler_in_the_middle_of_a_step_keeps_its_number() {
     assert_eq!(engine.live("Deployment", SHOP).unwrap()["spec"]["replicas"], 9);
     assert!(engine.pods().len() == 9 && engine.pods().values().all(|image| image == "shop:2"), "{:?}", engine.pods());
     assert_eq!(engine.holes, Vec::<String>::new());
+}
+
+/// The same application with an autoscaler instead of a number.
+fn autoscaled(number: u32, image: &str) -> Commit {
+    Commit::new(number, image).with(|commit| {
+        commit.object("Deployment")["spec"].as_object_mut().unwrap().remove("replicas");
+        commit.objects.push(json!({
+            "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": SHOP, "namespace": SHOP},
+            "spec": {"minReplicas": 2, "maxReplicas": 20, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": SHOP}},
+        }));
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_application_that_gains_an_autoscaler_keeps_its_pods() {
+    for image in ["shop:1", "shop:2"] {
+        let mut engine = Engine::installed().await;
+        engine.push(&autoscaled(2, image)).await;
+        let mut least = 4;
+        engine
+            .run_until(|engine| {
+                least = least.min(engine.live("Deployment", SHOP).unwrap()["spec"]["replicas"].as_i64().unwrap());
+                false
+            })
+            .await;
+        assert_eq!((engine.phase().as_str(), least), ("Promoted", 4), "{image}: {:?} {:?}", engine.states, engine.failures);
+        assert_eq!(engine.pods().len(), 4);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bad_commit_with_an_autoscaler_goes_back_to_the_number_in_git() {
+    let mut engine = Engine::installed().await;
+    let pods = engine.pods();
+    engine.push(&autoscaled(2, crate::app::BAD_IMAGE)).await;
+    engine.run().await;
+    assert_eq!((engine.phase().as_str(), engine.pods()), ("RolledBack", pods), "{:?} {:?}", engine.states, engine.failures);
+    assert_eq!(engine.live("Deployment", SHOP).unwrap()["spec"]["replicas"], 4);
+    assert!(engine.store.list("autoscaling", "HorizontalPodAutoscaler", SHOP).is_empty());
 }
