@@ -172,12 +172,10 @@ fn a_rollback_survives_a_crash_in_the_middle_of_a_pass() {
     survives_a_crash_in_the_middle_of_a_pass(is_rolled_back);
 }
 
-/// Every write of a promotion, one run each: minutes, not for every change.
+/// Every write of a promotion, one run each.
 #[test]
+#[ignore = "takes minutes: cargo test -p sluice-plan -- --ignored"]
 fn a_promotion_survives_a_crash_at_each_single_write() {
-    if std::env::var_os("SLUICE_LONG").is_none() {
-        return;
-    }
     let expected = end(&finished(installed(), is_promoted));
     for write in 0..120 {
         let mut sim = installed();
