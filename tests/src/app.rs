@@ -65,7 +65,12 @@ impl App {
     ///
     /// An app without a Rollout gets one.
     pub fn rolling(&mut self) -> &mut Rolling {
-        self.rollout.get_or_insert_with(|| Rolling { steps: vec![(50, 2, false)], bake_s: 1, metrics: Vec::new(), progress_deadline_s: 60 })
+        self.rollout.get_or_insert_with(|| Rolling {
+            steps: vec![(50, 2, false)],
+            bake_s: 1,
+            metrics: Vec::new(),
+            progress_deadline_s: 60,
+        })
     }
 
     /// A third of the answers fail.

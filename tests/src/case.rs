@@ -198,7 +198,9 @@ impl Case {
             let status = self.sync().await?.status.unwrap_or_default();
             let good = status.good.as_ref().is_some_and(|good| good.sha == sha);
             let ready = status.conditions.iter().any(|condition| condition.kind == "Ready" && condition.status == "True");
-            let seen = status.good.map_or_else(|| "nothing is good".to_owned(), |good| format!("{} is good, ready: {ready}", good.short));
+            let seen = status
+                .good
+                .map_or_else(|| "nothing is good".to_owned(), |good| format!("{} is good, ready: {ready}", good.short));
             Ok(Look::at(good && ready, seen))
         })
         .await
@@ -233,7 +235,12 @@ impl Case {
     /// # Errors
     /// The time is over.
     pub async fn wait_judging(&self, sha: &str, step: i32) -> Result<Release> {
-        self.wait_state(sha, &format!("judged in step {step}"), |state| matches!(state, State::Judging { step: now } if *now >= step)).await
+        self.wait_state(
+            sha,
+            &format!("judged in step {step}"),
+            |state| matches!(state, State::Judging { step: now } if *now >= step),
+        )
+        .await
     }
 
     /// Waits until what Git shows is refused for a reason; returns the message.
@@ -244,7 +251,9 @@ impl Case {
         self.wait(&format!("a refusal as {reason}"), async || {
             let refused = self.sync().await?.status.unwrap_or_default().refused;
             Ok(match refused {
-                Some(refused) if reason.is_empty() || reason.split('|').any(|one| one == refused.reason) => Look::Done(refused.message),
+                Some(refused) if reason.is_empty() || reason.split('|').any(|one| one == refused.reason) => {
+                    Look::Done(refused.message)
+                }
                 other => Look::NotYet(format!("{other:?}")),
             })
         })
@@ -348,12 +357,17 @@ impl Case {
                 return Ok(Look::NotYet("the Deployment is paused".to_owned()));
             }
             let services = self.cluster.list(Kind::Service, &self.namespace, "").await?;
-            if let Some(canary) = services.iter().find(|service| text_at(service, "/metadata/name").starts_with(&format!("{app}-canary-"))) {
+            if let Some(canary) =
+                services.iter().find(|service| text_at(service, "/metadata/name").starts_with(&format!("{app}-canary-")))
+            {
                 return Ok(Look::NotYet(format!("Service {} is left", text_at(canary, "/metadata/name"))));
             }
             let sets = self.cluster.list(Kind::ReplicaSet, &self.namespace, &format!("app={app}")).await?;
             let strange = sets.iter().find(|set| text_at(set, "/metadata/ownerReferences/0/kind") != "Deployment");
-            Ok(Look::at(strange.is_none(), format!("ReplicaSet {:?}", strange.map(|set| text_at(set, "/metadata/name").to_owned()))))
+            Ok(Look::at(
+                strange.is_none(),
+                format!("ReplicaSet {:?}", strange.map(|set| text_at(set, "/metadata/name").to_owned())),
+            ))
         })
         .await
     }

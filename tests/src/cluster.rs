@@ -173,7 +173,8 @@ impl Cluster {
     /// # Errors
     /// The API server's.
     pub async fn last_exit(&self, namespace: &str, selector: &str) -> Result<Option<DateTime<Utc>>> {
-        let statuses = self.pods(namespace, selector).await?.into_iter().filter_map(|pod| pod.status?.container_statuses).flatten();
+        let statuses =
+            self.pods(namespace, selector).await?.into_iter().filter_map(|pod| pod.status?.container_statuses).flatten();
         let states = statuses.flat_map(|status| [status.state, status.last_state]).flatten();
         let exits = states.filter_map(|state| state.terminated?.finished_at);
         Ok(exits.filter_map(|time| time.0.to_string().parse().ok()).max())

@@ -66,7 +66,12 @@ fn summary(kind: Kind, object: &Value) -> String {
     }
     for condition in object.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten() {
         if text_at(condition, "/type") == "Ready" {
-            parts.push(format!("Ready={} {}: {}", text_at(condition, "/status"), text_at(condition, "/reason"), text_at(condition, "/message")));
+            parts.push(format!(
+                "Ready={} {}: {}",
+                text_at(condition, "/status"),
+                text_at(condition, "/reason"),
+                text_at(condition, "/message")
+            ));
         }
     }
     parts.join(", ")

@@ -31,7 +31,8 @@ impl Repository {
             Some(_) => env.cluster_command(&["git-repo", name])?,
             None => format!("{}/open/{name}.git", env.git_url),
         };
-        let repository = Self { name: name.to_owned(), work: tempfile::tempdir().context("a working copy needs a directory")?, bare };
+        let repository =
+            Self { name: name.to_owned(), work: tempfile::tempdir().context("a working copy needs a directory")?, bare };
         repository.git(&["init", "-q", "--initial-branch", BRANCH])?;
         repository.git(&["config", "user.name", AUTHOR])?;
         repository.git(&["config", "user.email", AUTHOR_EMAIL])?;
@@ -58,7 +59,12 @@ impl Repository {
     /// git's.
     pub fn git(&self, args: &[&str]) -> Result<String> {
         // no configuration of the machine's user may change what a test does
-        run(Command::new("git").arg("-C").arg(self.path()).args(args).env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_SYSTEM", "/dev/null"))
+        run(Command::new("git")
+            .arg("-C")
+            .arg(self.path())
+            .args(args)
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_CONFIG_SYSTEM", "/dev/null"))
     }
 
     /// Makes the tree exactly the given files, commits and pushes; returns the commit.
@@ -118,5 +124,6 @@ impl Repository {
 
 fn remove(path: &Path) -> Result<()> {
     let is_folder = std::fs::symlink_metadata(path)?.is_dir();
-    if is_folder { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }.with_context(|| format!("{} cannot be removed", path.display()))
+    if is_folder { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }
+        .with_context(|| format!("{} cannot be removed", path.display()))
 }

@@ -48,7 +48,14 @@ pub async fn install(cluster: &Cluster, env: &Env, alert_url: &str) -> Result<()
     std::fs::write(file.path(), serde_json::to_vec(&values)?)?;
     let limit = format!("{}s", READY_LIMIT.as_secs());
     let mut helm = Command::new(&env.helm);
-    helm.args(["upgrade", "--install", RELEASE]).arg(&env.chart).args(["--namespace", NAMESPACE, "--wait", "--timeout", &limit, "--values"]);
+    helm.args(["upgrade", "--install", RELEASE]).arg(&env.chart).args([
+        "--namespace",
+        NAMESPACE,
+        "--wait",
+        "--timeout",
+        &limit,
+        "--values",
+    ]);
     if let Err(error) = run(helm.arg(file.path())) {
         let log = kubectl(&["-n", NAMESPACE, "logs", "-l", SELECTOR, "--tail=10", "--prefix"]).unwrap_or_default();
         return Err(error.context(format!("the controller cannot be installed; its last words: {log}")));
@@ -65,7 +72,15 @@ pub async fn install(cluster: &Cluster, env: &Env, alert_url: &str) -> Result<()
 /// # Errors
 /// Helm's.
 pub fn is_installed(env: &Env) -> Result<bool> {
-    let found = run(Command::new(&env.helm).args(["list", "--namespace", NAMESPACE, "--all", "--short", "--filter", &format!("^{RELEASE}$")]))?;
+    let found = run(Command::new(&env.helm).args([
+        "list",
+        "--namespace",
+        NAMESPACE,
+        "--all",
+        "--short",
+        "--filter",
+        &format!("^{RELEASE}$"),
+    ]))?;
     Ok(!found.is_empty())
 }
 
@@ -74,7 +89,8 @@ pub fn is_installed(env: &Env) -> Result<bool> {
 /// # Errors
 /// Helm's.
 pub fn uninstall(env: &Env) -> Result<()> {
-    run(Command::new(&env.helm).args(["uninstall", RELEASE, "--namespace", NAMESPACE, "--ignore-not-found", "--wait"])).map(|_| ())
+    run(Command::new(&env.helm).args(["uninstall", RELEASE, "--namespace", NAMESPACE, "--ignore-not-found", "--wait"]))
+        .map(|_| ())
 }
 
 /// The controller's pods.

@@ -47,7 +47,9 @@ impl Sink {
     /// The address is not this machine's.
     pub async fn start(host: &str) -> Result<Self> {
         let listener = TcpListener::bind((host, 0)).await.with_context(|| {
-            format!("no receiver of alerts can listen on {host}; name an address of this machine that pods reach in SLUICE_TEST_HOST")
+            format!(
+                "no receiver of alerts can listen on {host}; name an address of this machine that pods reach in SLUICE_TEST_HOST"
+            )
         })?;
         let address = listener.local_addr()?;
         let store = Store::default();

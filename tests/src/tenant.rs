@@ -14,7 +14,13 @@ pub const ACCOUNT: &str = "deployer";
 /// The API server's.
 pub async fn create(cluster: &Cluster, namespace: &str) -> Result<()> {
     cluster.create_namespace(namespace).await?;
-    cluster.apply(Kind::ServiceAccount, namespace, &json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": ACCOUNT}})).await?;
+    cluster
+        .apply(
+            Kind::ServiceAccount,
+            namespace,
+            &json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": ACCOUNT}}),
+        )
+        .await?;
     cluster.apply(Kind::Role, namespace, &role(&["*"])).await?;
     let binding = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": ACCOUNT},

@@ -62,7 +62,10 @@ impl Figure {
         let least = self.values.iter().copied().fold(f64::INFINITY, f64::min);
         let most = self.values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let (verdict, unit, count) = (if self.holds() { "ok  " } else { "MISS" }, self.unit, self.values.len());
-        format!("{verdict} {:<58} {median:>8.2} {unit:<4} goal {:>6.2}   {least:.2} to {most:.2} of {count}", self.name, self.goal)
+        format!(
+            "{verdict} {:<58} {median:>8.2} {unit:<4} goal {:>6.2}   {least:.2} to {most:.2} of {count}",
+            self.name, self.goal
+        )
     }
 }
 

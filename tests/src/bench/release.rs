@@ -80,7 +80,9 @@ impl Bench {
         let tenant = format!("system:serviceaccount:{namespace}:{ACCOUNT}");
         let writes = audit.writes()?;
         let mut found = writes.iter().filter(|write| write.answered_at >= from && write.took_effect() && write.user() == tenant);
-        Ok(found.find(|write| resource.is_none_or(|resource| write.object_ref.resource == resource)).map(|write| write.answered_at))
+        Ok(found
+            .find(|write| resource.is_none_or(|resource| write.object_ref.resource == resource))
+            .map(|write| write.answered_at))
     }
 
     async fn bad(&mut self, round: usize, figures: &mut Figures, traffic: &Traffic, routes: &RouteWatch) -> Result<()> {

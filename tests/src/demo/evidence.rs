@@ -26,7 +26,11 @@ impl Stage {
         let (gateway, cluster_ip) = self.clients()?;
         let (through, beside) = (gateway.record().since(from), cluster_ip.record().since(from));
         let count = through.bad() + beside.bad();
-        point.check("no failed request of either client", format!("{count} of {}", through.good() + beside.good() + count), count == 0);
+        point.check(
+            "no failed request of either client",
+            format!("{count} of {}", through.good() + beside.good() + count),
+            count == 0,
+        );
         self.tell_errors(from)?;
         self.note_errors(point, from)
     }
@@ -34,7 +38,8 @@ impl Stage {
     /// Checks, some time after the last write, that requests failed only while a bad canary had traffic.
     pub async fn expect_errors_of_canary_only(&mut self, point: &mut Point, pushed_at: DateTime<Utc>) -> Result<()> {
         tokio::time::sleep(AFTER).await;
-        let first = self.routes()?.first(pushed_at, |shares| shares.beside(&self.app) > 0).context("the canary had no traffic")?;
+        let first =
+            self.routes()?.first(pushed_at, |shares| shares.beside(&self.app) > 0).context("the canary had no traffic")?;
         let zero = self.routes()?.first(first, |shares| shares.beside(&self.app) == 0).context("the weight never went to 0")?;
         self.excused.push((first, zero + TimeDelta::milliseconds(IN_FLIGHT_MS)));
         let bad = self.unexcused(pushed_at)?;
@@ -71,7 +76,8 @@ impl Stage {
             let kinds = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) };
             format!("{} of {}{kinds}", tally.bad(), tally.good() + tally.bad())
         };
-        point.client_errors = format!("gateway {}, ClusterIP {}", text(gateway.record().since(from)), text(cluster_ip.record().since(from)));
+        point.client_errors =
+            format!("gateway {}, ClusterIP {}", text(gateway.record().since(from)), text(cluster_ip.record().since(from)));
         Ok(())
     }
 
@@ -97,7 +103,11 @@ impl Stage {
         #[allow(clippy::cast_precision_loss, reason = "a percentage")]
         let (low, high) = binomial_bounds(all, percent as f64 / 100.0, CONFIDENCE);
         let holds = all > 0 && (low..=high).contains(&seen);
-        point.check(&format!("{percent} % of answers by {version}, within chance"), format!("{seen} of {all}, {low} to {high} allowed"), holds);
+        point.check(
+            &format!("{percent} % of answers by {version}, within chance"),
+            format!("{seen} of {all}, {low} to {high} allowed"),
+            holds,
+        );
         Ok(())
     }
 
@@ -105,7 +115,8 @@ impl Stage {
     pub fn first_write(&self, point: &mut Point, what: &str, from: DateTime<Utc>) -> Result<()> {
         let Some(audit) = &self.audit else { return Ok(()) };
         let account = format!("system:serviceaccount:{}:{}", self.namespace, tenant::ACCOUNT);
-        let first = audit.writes()?.into_iter().find(|write| write.answered_at > from && write.took_effect() && write.user() == account);
+        let first =
+            audit.writes()?.into_iter().find(|write| write.answered_at > from && write.took_effect() && write.user() == account);
         if let Some(write) = first {
             point.time(&format!("{what} to first write"), seconds(write.answered_at - from));
         }
@@ -116,7 +127,10 @@ impl Stage {
     pub fn verdict_to_weight_0(&self, at: DateTime<Utc>) -> Result<Option<f64>> {
         let Some(audit) = &self.audit else { return Ok(None) };
         let write = audit.writes()?.into_iter().find(|write| {
-            write.answered_at >= at && write.took_effect() && write.object_ref.resource == "httproutes" && write.object_ref.namespace == self.namespace
+            write.answered_at >= at
+                && write.took_effect()
+                && write.object_ref.resource == "httproutes"
+                && write.object_ref.namespace == self.namespace
         });
         Ok(write.map(|write| seconds(write.answered_at - at)))
     }

@@ -78,7 +78,9 @@ impl Stage {
         let audit = env.audit_log.as_deref().map(Audit::from_now_on).transpose()?;
         let example = env.chart.join("../../examples/quickstart");
         let mut manifests = Manifests::read(&example.join(FOLDER))?;
-        manifests.at("Deployment", "/spec/template/spec/containers/0/image").map(|image| *image = env.podinfo_image.clone().into())?;
+        manifests
+            .at("Deployment", "/spec/template/spec/containers/0/image")
+            .map(|image| *image = env.podinfo_image.clone().into())?;
         let host = manifests.text("HTTPRoute", "/spec/hostnames/0")?;
         let app = manifests.text("Deployment", "/metadata/name")?;
         let repository = Repository::create(&env, &format!("demo-{}", Utc::now().timestamp()))?;
@@ -108,7 +110,8 @@ impl Stage {
 
     /// Sets the Rollout's steps in Git's manifests: weight, approval.
     pub fn steps(&mut self, steps: &[(i64, bool)]) -> Result<()> {
-        let steps = steps.iter().map(|(weight, approval)| serde_json::json!({"weight": weight, "hold": HOLD, "approval": approval}));
+        let steps =
+            steps.iter().map(|(weight, approval)| serde_json::json!({"weight": weight, "hold": HOLD, "approval": approval}));
         let steps: Vec<Value> = steps.collect();
         let canary = self.manifests.at("Rollout", "/spec/strategy/canary")?;
         canary["steps"] = steps.into();
@@ -170,7 +173,8 @@ impl Stage {
     pub async fn start_clients(&mut self) -> Result<()> {
         let service = self.object(Kind::Service).await?;
         let address = format!("{}:80", text_at(&service, "/spec/clusterIP"));
-        let gateway = Target { address: self.env.gateway_address()?, host: self.host.clone(), keeps_connections: true, rps: GATEWAY_RPS };
+        let gateway =
+            Target { address: self.env.gateway_address()?, host: self.host.clone(), keeps_connections: true, rps: GATEWAY_RPS };
         let cluster_ip = Target { address, host: self.host.clone(), keeps_connections: false, rps: CLUSTER_IP_RPS };
         wait_until("the gateway to answer", LIMIT, async || {
             let probe = Traffic::start("probe", &Target { rps: 20, ..gateway.clone() }, LIMIT);

@@ -53,7 +53,13 @@ impl Traffic {
         let workers = (0..workers_count)
             .map(|index| {
                 let offset = period * index / workers_count;
-                let worker = Worker { target: target.clone(), record: record.clone(), stopped: stopped.clone(), period, end: Instant::now() + limit };
+                let worker = Worker {
+                    target: target.clone(),
+                    record: record.clone(),
+                    stopped: stopped.clone(),
+                    period,
+                    end: Instant::now() + limit,
+                };
                 tokio::spawn(worker.run(offset))
             })
             .collect();

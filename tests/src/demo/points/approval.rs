@@ -24,7 +24,11 @@ pub async fn play(stage: &mut Stage, point: &mut Point) -> Result<()> {
     let wait = release.status.and_then(|status| status.wait).context("no wait")?;
     point.check("it waits at 25 % and says so", wait.message.clone(), wait.message.contains(&sha));
     let shown = stage.cluster.rollout(&stage.namespace, &stage.app).await?.status.unwrap_or_default();
-    point.check("`kubectl get rollouts` shows it", format!("{} {} {} %", shown.waiting, shown.step, shown.weight_percent), shown.waiting == "WaitingForApproval" && shown.weight_percent == 25);
+    point.check(
+        "`kubectl get rollouts` shows it",
+        format!("{} {} {} %", shown.waiting, shown.step, shown.weight_percent),
+        shown.waiting == "WaitingForApproval" && shown.weight_percent == 25,
+    );
     let alert = stage.alert("WaitingForApproval", pushed_at).await?;
     point.check("an alert asks for a person", alert.text("/command"), alert.text("/command").contains(&sha));
 
@@ -40,17 +44,26 @@ pub async fn play(stage: &mut Stage, point: &mut Point) -> Result<()> {
         Ok(Look::at(share == 250, format!("{share} of 1000")))
     })
     .await;
-    point.check("and changes nothing", stays.as_ref().err().map_or("25 % for 3 s".to_owned(), ToString::to_string), stays.is_ok());
+    point.check(
+        "and changes nothing",
+        stays.as_ref().err().map_or("25 % for 3 s".to_owned(), ToString::to_string),
+        stays.is_ok(),
+    );
 
     let promoted_at = Utc::now();
     stage.cluster.annotate(Kind::Rollout, &stage.namespace, &stage.app, &format!("{PROMOTE}={sha}"))?;
     good::follow(stage, point, &sha, "five", pushed_at).await?;
     point.time("promotion by hand to good", crate::demo::stage::seconds(Utc::now() - promoted_at));
     let releases = stage.cluster.releases(&stage.namespace, &stage.sync).await?;
-    let commands = releases.last().and_then(|release| release.status.as_ref()).map(|status| status.commands.clone()).unwrap_or_default();
+    let commands =
+        releases.last().and_then(|release| release.status.as_ref()).map(|status| status.commands.clone()).unwrap_or_default();
     let accepted = commands.iter().find(|record| record.accepted && record.annotation == PROMOTE && record.value == sha);
     let seen = accepted.map_or("no record".to_owned(), |record| format!("by {} at {}", record.by, record.at.format("%H:%M:%S")));
-    point.check("the Release records who promoted, and when", seen, accepted.is_some_and(|record| record.by.starts_with("user ")));
+    point.check(
+        "the Release records who promoted, and when",
+        seen,
+        accepted.is_some_and(|record| record.by.starts_with("user ")),
+    );
     stage.expect_no_errors(point, pushed_at).await?;
     stage.good.push(sha);
     stage.steps(&[(5, false), (25, false), (50, false)])

@@ -21,15 +21,31 @@ pub async fn play(stage: &mut Stage, point: &mut Point) -> Result<()> {
     let release = stage.release_until(&sha, "50 %", |_, state| matches!(state, State::Judging { step: 2 })).await?;
     let hash = release.spec.rollouts.first().map(|plan| plan.canary_hash.clone()).context("nothing is rolled out")?;
     let changed = data_of(stage, &read).await? != before;
-    point.check("stable pods keep reading the old ConfigMap", format!("{read} is {}", if changed { "changed" } else { "as before" }), !changed);
+    point.check(
+        "stable pods keep reading the old ConfigMap",
+        format!("{read} is {}", if changed { "changed" } else { "as before" }),
+        !changed,
+    );
     let canary = pod_names(stage, &hash).await?;
     let (gateway, cluster_ip) = stage.clients()?;
     let mut seen = gateway.record().pods_since(pushed_at);
     seen.extend(cluster_ip.record().pods_since(pushed_at));
-    let wrong: Vec<String> = seen.iter().filter(|(pod, version)| canary.contains(*pod) != (*version == "seven")).map(|(pod, version)| format!("{pod}: {version}")).collect();
-    point.check("only canary pods answer with the new one", if wrong.is_empty() { format!("{} pods asked", seen.len()) } else { wrong.join(", ") }, wrong.is_empty());
+    let wrong: Vec<String> = seen
+        .iter()
+        .filter(|(pod, version)| canary.contains(*pod) != (*version == "seven"))
+        .map(|(pod, version)| format!("{pod}: {version}"))
+        .collect();
+    point.check(
+        "only canary pods answer with the new one",
+        if wrong.is_empty() { format!("{} pods asked", seen.len()) } else { wrong.join(", ") },
+        wrong.is_empty(),
+    );
     let now = stage.pods(None).await?;
-    point.check("stable pods: same uids, same restart counts", format!("{} pods", stable.len()), stable.iter().all(|(uid, restarts)| now.get(uid) == Some(restarts)));
+    point.check(
+        "stable pods: same uids, same restart counts",
+        format!("{} pods", stable.len()),
+        stable.iter().all(|(uid, restarts)| now.get(uid) == Some(restarts)),
+    );
     good::follow(stage, point, &sha, "seven", pushed_at).await?;
     stage.expect_no_errors(point, pushed_at).await?;
     stage.good.push(sha);

@@ -14,7 +14,9 @@ pub async fn play(stage: &mut Stage, point: &mut Point) -> Result<()> {
     set_message(&mut stage.manifests, "four")?;
     command(&mut stage.manifests)?.push("--no-such-flag".into());
     let (sha, pushed_at) = stage.commit("A flag that nobody knows").await?;
-    let release = stage.release_until(&sha, "the verdict", |release, _| release.status.as_ref().is_some_and(|status| status.cause.is_some())).await?;
+    let release = stage
+        .release_until(&sha, "the verdict", |release, _| release.status.as_ref().is_some_and(|status| status.cause.is_some()))
+        .await?;
     let cause = release.status.as_ref().and_then(|status| status.cause.clone()).context("no cause")?;
     point.check("rolled back on what the pods say", format!("{}: {}", cause.kind, cause.message), cause.kind == "CrashLoop");
     let hash = release.spec.rollouts.first().map(|plan| plan.canary_hash.clone()).unwrap_or_default();

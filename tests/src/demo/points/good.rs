@@ -35,7 +35,11 @@ pub async fn follow(stage: &Stage, point: &mut Point, sha: &str, version: &str, 
     let now = stage.pods(None).await?;
     let same = uids(&now) == uids(&judged) && now.len() == 4;
     let restarts: i32 = now.values().sum();
-    point.check("the promoted pods are those that were judged", format!("{} of {} uids, {restarts} restarts", uids(&now).intersection(&uids(&judged)).count(), now.len()), same && restarts == 0);
+    point.check(
+        "the promoted pods are those that were judged",
+        format!("{} of {} uids, {restarts} restarts", uids(&now).intersection(&uids(&judged)).count(), now.len()),
+        same && restarts == 0,
+    );
     Ok(())
 }
 

@@ -28,7 +28,11 @@ pub async fn play(stage: &mut Stage, point: &mut Point) -> Result<()> {
     let fingerprint_now = stage.fingerprint().await?;
     outage.end()?;
     result?;
-    point.check("every object is as in the good revision", (fingerprint_now == fingerprint).to_string(), fingerprint_now == fingerprint);
+    point.check(
+        "every object is as in the good revision",
+        (fingerprint_now == fingerprint).to_string(),
+        fingerprint_now == fingerprint,
+    );
     let pods = stage.pods(None).await?;
     point.check("stable pods: same uids, same restart counts", format!("{} pods", pods.len()), pods == stable);
     stage.expect_errors_of_canary_only(point, pushed_at).await?;
@@ -38,30 +42,44 @@ pub async fn play(stage: &mut Stage, point: &mut Point) -> Result<()> {
 
 async fn during(stage: &Stage, point: &mut Point, sha: &str, pushed_at: chrono::DateTime<Utc>) -> Result<()> {
     stage.release_until(sha, "the first step", |_, state| matches!(state, State::Judging { step: 0 })).await?;
-    stage.release_until(sha, "the hold for want of data", |release, _| {
-        release.status.as_ref().and_then(|status| status.wait.as_ref()).is_some_and(|wait| wait.reason == "QueryError")
-    })
-    .await?;
+    stage
+        .release_until(sha, "the hold for want of data", |release, _| {
+            release.status.as_ref().and_then(|status| status.wait.as_ref()).is_some_and(|wait| wait.reason == "QueryError")
+        })
+        .await?;
     let stays = stays_so("the first step", WATCHED, async || {
         let mut releases = stage.cluster.releases(&stage.namespace, &stage.sync).await?;
         let status = releases.pop().and_then(|release| release.status).context("the Release has no status")?;
         let share = crate::weights::canary_thousandths(&stage.cluster, &stage.namespace, &stage.app, &stage.app).await?;
-        Ok(Look::at(matches!(status.state, State::Judging { step: 0 }) && share == 50, format!("{:?} with {share} of 1000", status.state)))
+        Ok(Look::at(
+            matches!(status.state, State::Judging { step: 0 }) && share == 50,
+            format!("{:?} with {share} of 1000", status.state),
+        ))
     })
     .await;
-    let seen = stays.as_ref().err().map_or_else(|| format!("5 % and QueryError for {} s", WATCHED.as_secs()), ToString::to_string);
+    let seen =
+        stays.as_ref().err().map_or_else(|| format!("5 % and QueryError for {} s", WATCHED.as_secs()), ToString::to_string);
     point.check("without Git and Prometheus nothing moves forward", seen, stays.is_ok());
 
     let aborted_at = Utc::now();
     stage.cluster.annotate(Kind::Rollout, &stage.namespace, &stage.app, &format!("{ABORT}={sha}"))?;
     stage.release_until(sha, "the end of the rollback", |_, state| matches!(state, State::RolledBack {})).await?;
-    let zero = stage.routes()?.first(aborted_at, |shares| shares.beside(&stage.app) == 0).context("the weight never went to 0")?;
-    point.check("abort by annotation takes it back without either", format!("weight 0 after {:.2} s", seconds(zero - aborted_at)), true);
+    let zero =
+        stage.routes()?.first(aborted_at, |shares| shares.beside(&stage.app) == 0).context("the weight never went to 0")?;
+    point.check(
+        "abort by annotation takes it back without either",
+        format!("weight 0 after {:.2} s", seconds(zero - aborted_at)),
+        true,
+    );
     point.time("abort to weight 0", seconds(zero - aborted_at));
     point.time("abort to rolled back", seconds(Utc::now() - aborted_at));
     let (_, cluster_ip) = stage.clients()?;
     let beside = cluster_ip.record().since(pushed_at);
-    point.check("no failed request through the ClusterIP, which is pinned to stable", beside.bad().to_string(), beside.bad() == 0);
+    point.check(
+        "no failed request through the ClusterIP, which is pinned to stable",
+        beside.bad().to_string(),
+        beside.bad() == 0,
+    );
     Ok(())
 }
 
