@@ -127,7 +127,10 @@ async fn abort(mut case: Case) -> Result<()> {
     ensure_that!(case.pod_uids("shop").await? == before, "the stable pods are others");
     case.wait_refused("Quarantined").await?;
     let records = status(&case.release_of(&two).await?)?.commands.clone();
-    ensure_that!(records.iter().filter(|record| record.annotation == "sluice.dev/abort").count() == 1, "not one answer: {records:?}");
+    ensure_that!(
+        records.iter().filter(|record| record.annotation == "sluice.dev/abort").count() == 1,
+        "not one answer: {records:?}"
+    );
     Ok(())
 }
 

@@ -90,7 +90,10 @@ async fn raised_minimum(mut case: Case) -> Result<()> {
     })?;
     good_and_never_below(&case, &three, 2).await?;
     expect_pods(&case, 3).await?;
-    ensure_that!(case.release_of(&two).await?.spec.number == case.release_of(&three).await?.spec.number, "it did not join the release");
+    ensure_that!(
+        case.release_of(&two).await?.spec.number == case.release_of(&three).await?.spec.number,
+        "it did not join the release"
+    );
     case.expect_at_rest("shop").await
 }
 

@@ -35,8 +35,16 @@ fn yaml() -> Vec<Wrong> {
     vec![
         file("YamlInvalid", "tab.yaml", "a: 1\n\tb: [\n".to_owned()),
         file("YamlInvalid", "open.yaml", "kind: \"ConfigMap\n".to_owned()),
-        file("DuplicateKey", "twice.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {x: \"1\", x: \"2\"}\n".to_owned()),
-        file("YamlInvalid", "template.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {{ .Values.name }}\n".to_owned()),
+        file(
+            "DuplicateKey",
+            "twice.yaml",
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {x: \"1\", x: \"2\"}\n".to_owned(),
+        ),
+        file(
+            "YamlInvalid",
+            "template.yaml",
+            "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {{ .Values.name }}\n".to_owned(),
+        ),
     ]
 }
 
@@ -64,7 +72,10 @@ fn bombs() -> Vec<Wrong> {
     for level in 1..9 {
         let before = level - 1;
         // writing to a String cannot fail
-        let _ = writeln!(bomb, "a{level}: &a{level} [*a{before}, *a{before}, *a{before}, *a{before}, *a{before}, *a{before}, *a{before}, *a{before}]");
+        let _ = writeln!(
+            bomb,
+            "a{level}: &a{level} [*a{before}, *a{before}, *a{before}, *a{before}, *a{before}, *a{before}, *a{before}, *a{before}]"
+        );
     }
     let huge = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: huge}}\ndata:\n  x: {}\n", "y".repeat(HUGE_BYTES));
     vec![file("AliasExpansion|TooLarge", "bomb.yaml", bomb), file("TooLarge", "huge.yaml", huge)]

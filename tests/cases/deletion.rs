@@ -150,8 +150,6 @@ async fn namespace_in_motion(mut case: Case) -> Result<()> {
     let two = case.commit_message("two")?;
     case.wait_judging(&two, 0).await?;
     case.cluster.delete_namespace(&case.namespace).await?;
-    case.wait("the namespace to go", async || {
-        Ok(Look::at(!case.cluster.has_namespace(&case.namespace).await?, "it is there"))
-    })
-    .await
+    case.wait("the namespace to go", async || Ok(Look::at(!case.cluster.has_namespace(&case.namespace).await?, "it is there")))
+        .await
 }

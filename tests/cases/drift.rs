@@ -30,7 +30,8 @@ fn put_back_after(case: &Case, audit: Option<&Audit>, resource: &str, edited_at:
     let Some(audit) = audit else { return Ok(()) };
     let tenant = format!("system:serviceaccount:{}:{ACCOUNT}", case.namespace);
     let writes = audit.writes()?;
-    let of_object = writes.iter().filter(|write| write.object_ref.namespace == case.namespace && write.object_ref.resource == resource);
+    let of_object =
+        writes.iter().filter(|write| write.object_ref.namespace == case.namespace && write.object_ref.resource == resource);
     let of_object: Vec<_> = of_object.filter(|write| write.took_effect() && write.answered_at >= edited_at).collect();
     let edit = of_object.iter().find(|write| write.client() == write.user()).map(|write| write.answered_at);
     let back = of_object.iter().find(|write| write.user() == tenant).map(|write| write.answered_at);
@@ -147,7 +148,8 @@ async fn quiet(mut case: Case) -> Result<()> {
     tokio::time::sleep(QUIET).await;
     let ours = |writes: Vec<Write>| -> Vec<String> {
         let of_case = |write: &Write| write.object_ref.namespace == case.namespace && write.client().contains("sluice-system");
-        let lasting = writes.iter().filter(|write| of_case(write) && write.took_effect() && write.object_ref.resource != "events");
+        let lasting =
+            writes.iter().filter(|write| of_case(write) && write.took_effect() && write.object_ref.resource != "events");
         lasting.map(Write::sentence).collect()
     };
     let written = ours(audit.writes()?);

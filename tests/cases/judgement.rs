@@ -79,7 +79,12 @@ async fn held(mut case: Case, query: &str, reason: &str) -> Result<()> {
 }
 
 async fn several_series(case: Case) -> Result<()> {
-    held(case, "label_replace(vector(0), \"a\", \"1\", \"\", \"\") or label_replace(vector(0), \"a\", \"2\", \"\", \"\")", "QueryError").await
+    held(
+        case,
+        "label_replace(vector(0), \"a\", \"1\", \"\", \"\") or label_replace(vector(0), \"a\", \"2\", \"\", \"\")",
+        "QueryError",
+    )
+    .await
 }
 
 async fn reduced(mut case: Case) -> Result<()> {

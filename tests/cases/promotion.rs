@@ -14,7 +14,10 @@ use crate::support::{Test, ensure_that, people, test};
 
 pub fn all() -> Vec<Test> {
     vec![
-        test("a good commit goes through its steps and is promoted with the judged pods and without a failed request", good_commit),
+        test(
+            "a good commit goes through its steps and is promoted with the judged pods and without a failed request",
+            good_commit,
+        ),
         test("a commit that changes only config goes through the steps while stable pods keep the old one", config_only),
         test("going back and forth between two versions hands over the right pods each time", back_and_forth),
         test("a commit that changes no workload is applied without steps and touches no pod", no_workload),
@@ -152,10 +155,8 @@ async fn two_together(mut case: Case) -> Result<()> {
         cart.rolling().steps = vec![(25, 1, false)];
     }
     case.install().await?;
-    let (shop, cart) = (
-        RouteWatch::start(&case.cluster, &case.namespace, "shop"),
-        RouteWatch::start(&case.cluster, &case.namespace, "cart"),
-    );
+    let (shop, cart) =
+        (RouteWatch::start(&case.cluster, &case.namespace, "shop"), RouteWatch::start(&case.cluster, &case.namespace, "cart"));
     let began = chrono::Utc::now();
     let two = case.commit("two", |tree| {
         tree.apps.iter_mut().for_each(|app| app.message = "two".to_owned());

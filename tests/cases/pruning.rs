@@ -117,6 +117,9 @@ async fn not_ours(mut case: Case) -> Result<()> {
     let left = configs_left(&case).await?;
     ensure_that!(left.contains(&"one".to_owned()), "an object without our labels was deleted");
     ensure_that!(!left.contains(&"two".to_owned()), "an object of ours is still there");
-    ensure_that!(case.cluster.get(Kind::ConfigMap, &case.namespace, "stranger").await?.is_some(), "a stranger's object was deleted");
+    ensure_that!(
+        case.cluster.get(Kind::ConfigMap, &case.namespace, "stranger").await?.is_some(),
+        "a stranger's object was deleted"
+    );
     Ok(())
 }

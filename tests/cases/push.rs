@@ -15,7 +15,10 @@ use crate::support::{Test, ensure_that, say, test};
 const BODY: &str = r#"{"ref":"refs/heads/main"}"#;
 
 pub fn all() -> Vec<Test> {
-    vec![test("a signed webhook makes a commit seen at once, whichever replica gets it, and an unsigned one does nothing", webhook)]
+    vec![test(
+        "a signed webhook makes a commit seen at once, whichever replica gets it, and an unsigned one does nothing",
+        webhook,
+    )]
 }
 
 fn signature(secret: &str) -> Result<String> {
@@ -37,8 +40,7 @@ async fn webhook(mut case: Case) -> Result<()> {
     let one = case.push("one")?;
     case.start_sync(json!({"interval": "10m"})).await?;
     case.wait_good(&one).await?;
-    let addresses: Vec<String> =
-        install::pods(&case.cluster).await?.into_iter().filter_map(|pod| pod.status?.pod_ip).collect();
+    let addresses: Vec<String> = install::pods(&case.cluster).await?.into_iter().filter_map(|pod| pod.status?.pod_ip).collect();
     ensure_that!(addresses.len() == 2, "the controller has {} replicas", addresses.len());
     let two = case.commit_message("two")?;
     for wrong in [None, Some(signature("another secret")?), Some("sha256=00".to_owned())] {

@@ -128,7 +128,12 @@ fn against_the_schema() -> Vec<Wrong> {
         rollout("Invalid|InvalidRollout", "weight", at, json!([{"weight": 0}])),
         rollout("Invalid|InvalidRollout", "hold", at, json!([{"weight": 25, "hold": "9999999999h"}])),
         rollout("Invalid|Undecodable", "Ingress", "/spec/strategy/canary/routes/0/kind", json!("Ingress")),
-        rollout("Invalid|InvalidRollout", "min", "/spec/analysis", json!({"metrics": [{"name": "a", "query": "vector(1)", "threshold": {}}]})),
+        rollout(
+            "Invalid|InvalidRollout",
+            "min",
+            "/spec/analysis",
+            json!({"metrics": [{"name": "a", "query": "vector(1)", "threshold": {}}]}),
+        ),
     ]
 }
 

@@ -57,7 +57,12 @@ async fn bad_metric(mut case: Case) -> Result<()> {
     let alert = case.wait_alert("RolledBack").await?;
     let says = [("/revision/sha", bad.as_str()), ("/revision/author", AUTHOR), ("/metric", "errors"), ("/step", "1/3")];
     for (pointer, expected) in says {
-        ensure_that!(alert.text(pointer).contains(expected), "the alert has {:?} at {pointer}: {}", alert.text(pointer), alert.body);
+        ensure_that!(
+            alert.text(pointer).contains(expected),
+            "the alert has {:?} at {pointer}: {}",
+            alert.text(pointer),
+            alert.body
+        );
     }
     ensure_that!(alert.body["value"].as_f64().is_some_and(|value| value > 0.05), "the alert has no value: {}", alert.body);
     ensure_that!(alert.text("/bound").contains("0.05"), "the alert has no bound: {}", alert.body);
@@ -65,7 +70,10 @@ async fn bad_metric(mut case: Case) -> Result<()> {
     let first_bad = tally.first_error_at.context("no client saw a bad answer")?;
     let away = watch.first(first_bad, |shares| shares.beside("shop") == 0).context("the weight never fell to 0")?;
     ensure_that!(watch.since(began).iter().all(|shares| shares.beside("shop") <= 50), "the canary had more than 5 %");
-    say(&case, &format!("first bad answer to weight 0: {:.2} s, {} bad answers", (away - first_bad).as_seconds_f64(), tally.bad()));
+    say(
+        &case,
+        &format!("first bad answer to weight 0: {:.2} s, {} bad answers", (away - first_bad).as_seconds_f64(), tally.bad()),
+    );
     let own = |error: &String| PODINFO_ERRORS.contains(&error.as_str());
     ensure_that!(tally.errors.keys().all(own), "clients saw other errors than the version's own: {tally}");
     Ok(())

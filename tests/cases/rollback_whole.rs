@@ -45,7 +45,10 @@ async fn two_back(mut case: Case) -> Result<()> {
     let after = (workload(&case, "shop").await?, workload(&case, "cart").await?);
     ensure_that!(after == before, "not both Deployments and their config are as before");
     ensure_that!((case.pod_uids("shop").await?, case.pod_uids("cart").await?) == pods, "stable pods changed");
-    ensure_that!(case.cluster.get(Kind::ConfigMap, &case.namespace, "shared").await?.is_none(), "the commit's new object is still there");
+    ensure_that!(
+        case.cluster.get(Kind::ConfigMap, &case.namespace, "shared").await?.is_none(),
+        "the commit's new object is still there"
+    );
     let alerts = case.alerts().len();
     case.wait_alert("RolledBack").await?;
     ensure_that!(alerts <= 1, "one failed commit raised {alerts} alerts");
@@ -116,7 +119,11 @@ async fn on_failure_hold(mut case: Case) -> Result<()> {
         Ok(())
     })?;
     let release = case.wait_state(&bad, "holding", |state| matches!(state, State::Holding {})).await?;
-    ensure_that!(cause(&release) == "MetricFailed" && has_been(&release, "Judging"), "the cause is {:?}", status(&release)?.cause);
+    ensure_that!(
+        cause(&release) == "MetricFailed" && has_been(&release, "Judging"),
+        "the cause is {:?}",
+        status(&release)?.cause
+    );
     case.wait_alert("Holding").await?;
     stays_so("the hold", std::time::Duration::from_secs(2), async || {
         let share = sluice_tests::weights::canary_thousandths(&case.cluster, &case.namespace, "shop", "shop").await?;

@@ -116,7 +116,14 @@ async fn undecodable(mut case: Case) -> Result<()> {
     patch(json!({"op": "add", "path": format!("{DRIFT}/-"), "value": "OfALaterVersion"}))?;
     let outcome = with_later_value(&mut case, &one).await;
     case.edit_sync(json!({"drift": "Revert"})).await?;
-    kubectl(&["patch", "crd", CRD, "--type=json", "-p", &json!([{"op": "replace", "path": DRIFT, "value": ["Revert", "Report"]}]).to_string()])?;
+    kubectl(&[
+        "patch",
+        "crd",
+        CRD,
+        "--type=json",
+        "-p",
+        &json!([{"op": "replace", "path": DRIFT, "value": ["Revert", "Report"]}]).to_string(),
+    ])?;
     outcome?;
     ensure_that!(case.pod_uids("shop").await? == before, "pods changed");
     let two = case.commit_message("two")?;
@@ -143,7 +150,8 @@ async fn with_later_value(case: &mut Case, one: &str) -> Result<()> {
     // another application is not harmed
     let mut other = git_sync("other", &case.repository.svc_url(&case.env, "open"));
     merge(&mut other["spec"], json!({"path": "other"}));
-    case.tree.file("other/flag.yaml", &json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "flag"}}).to_string());
+    case.tree
+        .file("other/flag.yaml", &json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "flag"}}).to_string());
     case.tree.file("kustomization.yaml", "resources: [shop.yaml]\n");
     let sha = case.push("another application")?;
     case.cluster.apply(Kind::GitSync, &case.namespace, &other).await?;

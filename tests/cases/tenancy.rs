@@ -39,8 +39,11 @@ async fn expect_nothing_written(case: &Case, audit: Option<&Audit>) -> Result<()
     }
     let writes = audit.map(Audit::writes).transpose()?.unwrap_or_default();
     let tenant = format!("system:serviceaccount:{}:", case.namespace);
-    let surplus: Vec<String> =
-        writes.iter().filter(|write| write.user().starts_with(&tenant) && write.took_effect()).map(|write| write.sentence()).collect();
+    let surplus: Vec<String> = writes
+        .iter()
+        .filter(|write| write.user().starts_with(&tenant) && write.took_effect())
+        .map(|write| write.sentence())
+        .collect();
     ensure_that!(surplus.is_empty(), "written: {surplus:?}");
     ensure_that!(case.cluster.releases(&case.namespace, "app").await?.is_empty(), "a release was started");
     Ok(())

@@ -48,7 +48,8 @@ pub async fn install(cluster: &Cluster, env: &Env, alert_url: &str) -> Result<()
     helm.args(["upgrade", "--install", install::RELEASE]).arg(&env.chart).args(["--namespace", install::NAMESPACE]);
     let installed = run(helm.args(["--wait", "--timeout", "90s", "--values"]).arg(file.path()));
     if let Err(error) = installed {
-        let log = kubectl(&["-n", install::NAMESPACE, "logs", "-l", install::SELECTOR, "--tail=10", "--prefix"]).unwrap_or_default();
+        let log =
+            kubectl(&["-n", install::NAMESPACE, "logs", "-l", install::SELECTOR, "--tail=10", "--prefix"]).unwrap_or_default();
         return Err(error.context(format!("the controller cannot be installed; its last words: {log}")));
     }
     wait_until("a leader", LEADER_LIMIT, async || {
@@ -59,7 +60,8 @@ pub async fn install(cluster: &Cluster, env: &Env, alert_url: &str) -> Result<()
 
 /// What the controller's pods said about a namespace.
 pub fn log_about(namespace: &str) -> String {
-    let log = kubectl(&["-n", install::NAMESPACE, "logs", "-l", install::SELECTOR, "--tail=-1", "--since=15m"]).unwrap_or_default();
+    let log =
+        kubectl(&["-n", install::NAMESPACE, "logs", "-l", install::SELECTOR, "--tail=-1", "--since=15m"]).unwrap_or_default();
     let lines: Vec<&str> = log.lines().filter(|line| line.contains(namespace)).collect();
     lines.iter().skip(lines.len().saturating_sub(LOG_LINES_MAX)).map(|line| format!("{}\n", readable(line))).collect()
 }
@@ -69,7 +71,8 @@ fn readable(line: &str) -> String {
     let Ok(mut entry) = serde_json::from_str::<Value>(line) else { return line.to_owned() };
     let message = text_at(&entry, "/fields/message").to_owned();
     let fields = entry.pointer_mut("/fields").and_then(Value::as_object_mut).map(std::mem::take).unwrap_or_default();
-    let others: Vec<String> = fields.iter().filter(|(name, _)| *name != "message").map(|(name, value)| format!("{name}={value}")).collect();
+    let others: Vec<String> =
+        fields.iter().filter(|(name, _)| *name != "message").map(|(name, value)| format!("{name}={value}")).collect();
     let time = text_at(&entry, "/timestamp").get(11..23).unwrap_or_default();
     format!("{time} {} {message} {}", text_at(&entry, "/level"), others.join(" "))
 }
@@ -94,7 +97,8 @@ pub async fn complaints(cluster: &Cluster, audit: Option<&Audit>) -> Result<Vec<
         for container in pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten()) {
             if container.restart_count > 0 {
                 let why = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
-                complaints.push(format!("container {} of {name} restarted {} times: {why:?}", container.name, container.restart_count));
+                complaints
+                    .push(format!("container {} of {name} restarted {} times: {why:?}", container.name, container.restart_count));
             }
         }
     }
@@ -105,7 +109,10 @@ pub async fn complaints(cluster: &Cluster, audit: Option<&Audit>) -> Result<Vec<
     let log = kubectl(&["-n", install::NAMESPACE, "logs", "-l", install::SELECTOR, "--tail=-1"]).unwrap_or_default();
     complaints.extend(log.lines().filter(|line| line.contains("panicked")).take(3).map(str::to_owned));
     for write in audit.map(Audit::writes).transpose()?.unwrap_or_default() {
-        if write.user() == OWN_USER && write.took_effect() && !is_own_record(&write.object_ref.resource, &write.object_ref.namespace) {
+        if write.user() == OWN_USER
+            && write.took_effect()
+            && !is_own_record(&write.object_ref.resource, &write.object_ref.namespace)
+        {
             complaints.push(format!("written with the controller's own rights: {}", write.sentence()));
         }
     }

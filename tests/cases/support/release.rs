@@ -81,7 +81,8 @@ pub fn step_times(release: &Release) -> Vec<(String, f64)> {
     let timeline = release.status.as_ref().map(|status| status.timeline.clone()).unwrap_or_default();
     let mut times = Vec::new();
     for (index, line) in timeline.iter().enumerate().filter(|(_, line)| line.what == "Judging" || line.what == "Baking") {
-        let next = timeline.iter().skip(index + 1).find(|next| matches!(next.what.as_str(), "Judging" | "Shifting" | "HandingOver"));
+        let next =
+            timeline.iter().skip(index + 1).find(|next| matches!(next.what.as_str(), "Judging" | "Shifting" | "HandingOver"));
         if let Some(next) = next {
             times.push((line.message.clone(), (next.at - line.at).as_seconds_f64()));
         }

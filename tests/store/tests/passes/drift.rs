@@ -64,7 +64,8 @@ async fn a_template_that_cannot_be_read_for_a_moment_does_not_end_the_release() 
     engine.person().create(template).unwrap();
     let commit = |number, image| {
         Commit::new(number, image).with(|commit| {
-            commit.object("Rollout")["spec"]["analysis"] = json!({"templates": [{"kind": "ClusterAnalysisTemplate", "name": "http"}]});
+            commit.object("Rollout")["spec"]["analysis"] =
+                json!({"templates": [{"kind": "ClusterAnalysisTemplate", "name": "http"}]});
         })
     };
     engine.push(&commit(1, "shop:1")).await;
