@@ -114,7 +114,13 @@ impl Executor<'_> {
                 tracing::info!(object = %id, "fields of others are reclaimed");
                 let patch =
                     json!({"metadata": {"uid": uid, "resourceVersion": resource_version, "managedFields": managed_fields}});
-                tenant.merge_patch(&key(id, world.object(id)), &patch, None, FIELD_MANAGER).await.map(drop)
+                let answer = tenant.merge_patch(&key(id, world.object(id)), &patch, None, FIELD_MANAGER).await?;
+                if sluice_plan::view::resource_version(&answer) == resource_version {
+                    // Accepted and without effect: to be treated as a failure, or it would be sent again at once.
+                    let message = "the API server kept the fields of others as they were".to_owned();
+                    return Err(WriteError::Unknown { object: id.to_string(), status: None, message });
+                }
+                Ok(())
             }
             Effect::Create { id, object } => {
                 tracing::info!(object = %id, "created");

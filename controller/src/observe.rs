@@ -111,13 +111,20 @@ impl Observer {
             ids.insert(id.clone(), key(&id, None));
         }
         let live = self.read_all(ids).await?;
-        let templates = crate::source::cluster_templates(&self.identities.own, &objects).await.unwrap_or_default();
+        // Templates that cannot be read are not templates that are gone: until they can be, nothing of the candidate is judged.
+        let (templates, candidate) = match crate::source::cluster_templates(&self.identities.own, &objects).await {
+            Ok(templates) => (templates, brought.candidate),
+            Err(message) => {
+                tracing::warn!(message, "ClusterAnalysisTemplates cannot be read");
+                (BTreeMap::new(), Candidate::Unknown {})
+            }
+        };
         let mut world = World {
             now: brought.now,
             epoch: brought.epoch,
             sync,
             release,
-            candidate: brought.candidate,
+            candidate,
             renders: self.renders.iter().map(|(digest, render)| (digest.clone(), render.as_ref().clone())).collect(),
             live,
             replica_sets: Vec::new(),
@@ -210,6 +217,13 @@ impl Observer {
                 tenant.list("apps", "v1", "ReplicaSet", Some(&namespace), Some(&selector), CHILDREN_MAX),
                 tenant.list("", "v1", "Pod", Some(&namespace), Some(&selector), CHILDREN_MAX),
             )?;
+            for (kind, listing) in [("ReplicaSets", &sets), ("pods", &pods)] {
+                if !listing.is_complete() {
+                    let message = "the list is not whole: an item does not decode, or there are too many".to_owned();
+                    let object = format!("{kind} of {namespace} with {selector}");
+                    return Err(ReadError::Unavailable { object, message }.into());
+                }
+            }
             world.replica_sets.extend(sets.items);
             world.pods.extend(pods.items);
         }

@@ -4,8 +4,10 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-use sluice_crds::{analysis, gitsync, release, rollout};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use sluice_crds::{analysis, gitsync, rollout};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -28,19 +30,20 @@ fn the_charts_crds_are_what_the_types_say() {
     assert!(committed == generated, "charts/sluice/files/crds.yaml is not what the types say: run make generate");
 }
 
-/// Decodes into the type and back: a field that the type does not know would be lost on the way.
+/// Decodes into the type and back: a field that the type does not know is lost on the way.
+fn there_and_back<T: DeserializeOwned + Serialize>(object: &Value) -> Value {
+    serde_json::to_value(serde_json::from_value::<T>(object.clone()).unwrap()).unwrap()
+}
+
 fn survives(object: &Value) {
-    let spec = object["spec"].clone();
     let back = match object["kind"].as_str().unwrap() {
-        "GitSync" => serde_json::to_value(serde_json::from_value::<gitsync::GitSyncSpec>(spec.clone()).unwrap()).unwrap(),
-        "Rollout" => serde_json::to_value(serde_json::from_value::<rollout::RolloutSpec>(spec.clone()).unwrap()).unwrap(),
-        "Release" => serde_json::to_value(serde_json::from_value::<release::ReleaseSpec>(spec.clone()).unwrap()).unwrap(),
-        "AnalysisTemplate" | "ClusterAnalysisTemplate" => {
-            serde_json::to_value(serde_json::from_value::<analysis::AnalysisTemplateSpec>(spec.clone()).unwrap()).unwrap()
-        }
-        other => panic!("{other} is no kind of ours"),
+        "GitSync" => there_and_back::<gitsync::GitSync>(object),
+        "Rollout" => there_and_back::<rollout::Rollout>(object),
+        "AnalysisTemplate" => there_and_back::<analysis::AnalysisTemplate>(object),
+        "ClusterAnalysisTemplate" => there_and_back::<analysis::ClusterAnalysisTemplate>(object),
+        other => panic!("{other} is not for people to write"),
     };
-    assert_contains(&back, &spec, "spec");
+    assert_contains(&back, object, "");
 }
 
 fn assert_contains(whole: &Value, part: &Value, path: &str) {
@@ -52,6 +55,7 @@ fn assert_contains(whole: &Value, part: &Value, path: &str) {
             }
         }
         (Value::Array(whole), Value::Array(part)) => {
+            assert_eq!(whole.len(), part.len(), "{path}");
             whole.iter().zip(part).for_each(|(whole, part)| assert_contains(whole, part, path));
         }
         (Value::Number(whole), Value::Number(part)) => {
@@ -87,4 +91,14 @@ fn every_example_of_our_kinds_is_of_its_type_to_the_last_field() {
         }
     }
     assert!(ours >= 2, "only {ours} objects of our kinds were found");
+}
+
+#[test]
+#[should_panic(expected = ".spec.strategy.canary.stpes is not known to the type")]
+fn a_misspelt_field_of_an_example_is_found() {
+    let mut rollout: Value =
+        serde_saphyr::from_str(&std::fs::read_to_string(root().join("examples/quickstart/deploy/rollout.yaml")).unwrap())
+            .unwrap();
+    rollout["spec"]["strategy"]["canary"]["stpes"] = json!([]);
+    survives(&rollout);
 }

@@ -1,7 +1,6 @@
 //! The Rollout or the GitSync is deleted, in each phase: stable serves, and nothing of ours is left behind.
 
 use anyhow::Result;
-use serde_json::Value;
 use sluice_crds::release::State;
 use sluice_tests::case::{Case, SYNC};
 use sluice_tests::cluster::{Kind, text_at};

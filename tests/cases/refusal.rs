@@ -20,13 +20,16 @@ pub fn all() -> Vec<Test> {
     ]
 }
 
+/// What makes a tree wrong.
+pub type Change = Box<dyn Fn(&mut Tree) -> Result<()>>;
+
 /// Something that is wrong with a commit.
 pub struct Wrong {
     /// The reason's word, or several with `|` between.
     pub reason: &'static str,
     /// What the message has to name.
     pub names: &'static str,
-    pub change: Box<dyn Fn(&mut Tree) -> Result<()>>,
+    pub change: Change,
 }
 
 /// Something wrong with the app's Rollout.
@@ -164,7 +167,7 @@ async fn two_syncs(mut case: Case) -> Result<()> {
 }
 
 async fn not_taken(case: Case) -> Result<()> {
-    let object = |name: &'static str, object: Value| -> Box<dyn Fn(&mut Tree) -> Result<()>> {
+    let object = |name: &'static str, object: Value| -> Change {
         Box::new(move |tree| {
             tree.config_map("beside", "must not be written");
             tree.file(name, &object.to_string());

@@ -4,8 +4,9 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use sluice_tests::audit::Audit;
 use sluice_tests::case::Case;
-use sluice_tests::cluster::Kind;
+use sluice_tests::cluster::{Kind, text_at};
 use sluice_tests::tenant::{ACCOUNT, role};
+use sluice_tests::wait::Look;
 
 use crate::support::{Test, ensure_that, test};
 
@@ -14,6 +15,7 @@ pub fn all() -> Vec<Test> {
         test("an account without a permission is refused before the first write", missing_permission),
         test("an account that does not exist is refused before the first write", missing_account),
         test("a quota that is too small is found before the first write", quota),
+        test("rights that are taken away are said, and the application heals once they are back", taken_away),
         test("an account cannot bring objects into another namespace", other_namespace),
     ]
 }
@@ -108,5 +110,31 @@ async fn other_namespace(mut case: Case) -> Result<()> {
         tree.app()?.message = "two".to_owned();
         Ok(())
     })?;
+    case.wait_good(&two).await
+}
+
+async fn taken_away(mut case: Case) -> Result<()> {
+    let one = case.install().await?;
+    let before = case.pod_uids("shop").await?;
+    case.cluster.apply(Kind::Role, &case.namespace, &role(&["list"])).await?;
+    let edit = json!({"data": {"message": "by hand"}});
+    case.cluster.edit(Kind::ConfigMap, &case.namespace, "shop", &edit).await?;
+    case.wait("the GitSync to say what it may not do", async || {
+        let conditions = case.sync().await?.status.unwrap_or_default().conditions;
+        let ready = conditions.into_iter().find(|it| it.kind == "Ready");
+        let says = ready.as_ref().is_some_and(|it| it.status == "False" && it.message.contains(ACCOUNT));
+        Ok(Look::at(says, format!("{ready:?}")))
+    })
+    .await?;
+    case.wait_event("ReadDenied", ACCOUNT).await?;
+    case.cluster.apply(Kind::Role, &case.namespace, &role(&["*"])).await?;
+    case.wait_good(&one).await?;
+    case.wait("the hand edit to be put back", async || {
+        let config = case.object(Kind::ConfigMap, "shop").await?;
+        Ok(Look::at(text_at(&config, "/data/message") == "one", config["data"].to_string()))
+    })
+    .await?;
+    ensure_that!(case.pod_uids("shop").await? == before, "pods changed");
+    let two = case.commit_message("two")?;
     case.wait_good(&two).await
 }

@@ -93,6 +93,19 @@ pub fn uninstall(env: &Env) -> Result<()> {
         .map(|_| ())
 }
 
+/// Removes the controller and its namespace, where snapshots are.
+///
+/// # Errors
+/// Helm's or the API server's.
+pub async fn remove(cluster: &Cluster, env: &Env) -> Result<()> {
+    uninstall(env)?;
+    cluster.delete_namespace(NAMESPACE).await?;
+    wait_until("the controller's namespace to go", READY_LIMIT, async || {
+        Ok(Look::at(!cluster.has_namespace(NAMESPACE).await?, "it is still there"))
+    })
+    .await
+}
+
 /// The controller's pods.
 ///
 /// # Errors

@@ -94,7 +94,7 @@ pub async fn run(options: &Options) -> Result<bool> {
         case.remove().await?;
     }
     if !was_installed {
-        install::uninstall(&env)?;
+        install::remove(&bench.cluster, &env).await?;
     }
     let figures = result?;
     println!();

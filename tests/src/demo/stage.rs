@@ -310,7 +310,7 @@ impl Stage {
             progress(&format!("the application could not be removed: {error:#}"));
         }
         if !self.was_installed
-            && let Err(error) = install::uninstall(&self.env)
+            && let Err(error) = install::remove(&self.cluster, &self.env).await
         {
             progress(&format!("the controller could not be removed: {error:#}"));
         }
