@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use sluice_crds::DurationText;
 use sluice_crds::analysis::{AnalysisTemplateSpec, Argument, Metric, TemplateKind};
+use sluice_crds::names::COMMANDS;
 use sluice_crds::release::{MetricPlan, RolloutPlan, StepPlan};
 use sluice_crds::rollout::{OnNoData, RolloutSpec, Strategy};
 
@@ -13,7 +14,7 @@ use crate::digest::short;
 use crate::id::{APPS, CORE, GATEWAY, Id};
 use crate::naming::{rollout_digest, routes_to, selecting_services};
 use crate::render::Render;
-use crate::view::{contains_all, integer, list, text, texts};
+use crate::view::{annotation, contains_all, integer, list, text, texts};
 
 /// Messages in status and events are cut here, so that no input of a user fills an object.
 pub const MESSAGE_BYTES_MAX: usize = 1024;
@@ -98,16 +99,28 @@ pub fn compile(
     Ok(plans)
 }
 
-/// The plans of those workloads that change between two revisions and have stable pods to change from.
+/// The plans of those workloads that change between two revisions and have stable pods to change from, with as many steps each.
 #[must_use]
 pub fn on_trial(plans: Vec<RolloutPlan>, good: &BTreeMap<Id, Value>) -> Vec<RolloutPlan> {
-    plans
+    let mut plans: Vec<RolloutPlan> = plans
         .into_iter()
         .filter(|plan| {
             let deployment = Id::new(APPS, "Deployment", &plan.namespace, &plan.deployment);
             rollout_digest(good, &deployment).is_some_and(|digest| digest != plan.rollout_digest)
         })
-        .collect()
+        .collect();
+    let step_count = plans.iter().map(|plan| plan.steps.len()).max().unwrap_or(0);
+    plans.iter_mut().for_each(|plan| wait_for_others(&mut plan.steps, step_count));
+    plans
+}
+
+/// Behind one barrier a rollout with fewer steps waits in the last one before 100 %, so that all get there together.
+fn wait_for_others(steps: &mut Vec<StepPlan>, step_count: usize) {
+    let Some(waiting) = steps.iter().rev().nth(1).cloned() else { return };
+    let waiting = StepPlan { hold_s: 0, approval: false, ..waiting };
+    while steps.len() < step_count {
+        steps.insert(steps.len() - 1, waiting.clone());
+    }
 }
 
 fn compile_one(
@@ -132,6 +145,9 @@ fn compile_one(
     }
     if deployment.pointer("/spec/paused").and_then(Value::as_bool) == Some(true) {
         return Err(invalid(format!("{deployment_id} is paused in Git; remove spec.paused, a Rollout is paused by annotation")));
+    }
+    if let Some(command) = COMMANDS.iter().find(|command| !annotation(object, command).is_empty()) {
+        return Err(invalid(format!("{command} is a command and does not belong in Git; remove the annotation")));
     }
     let Strategy::Canary(canary) = &spec.strategy;
 

@@ -246,7 +246,7 @@ pub struct GitSyncStatus {
     /// A deletion that waits for `sluice.dev/approve-prune`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prune_blocked: Option<PruneBlocked>,
-    /// `Ready`, `Reconciling`, `Stalled` (kstatus), and `SourceReady`, `Applied`, `Healthy`, `Proven`.
+    /// `Ready`, `Reconciling`, `Stalled` (kstatus), and `SourceReady`, `Applied`, `Proven`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
