@@ -60,7 +60,7 @@ async fn promote_full(mut case: Case) -> Result<()> {
     let two = case.commit_message("two")?;
     case.wait_judging(&two, 0).await?;
     people::command(&case, "shop", "promote-full", &two.chars().take(8).collect::<String>())?;
-    people::answered(&case, "promote-full", true, "holds and checks stay").await?;
+    people::answered(&case, "promote-full", true, "holds stay").await?;
     case.wait_good(&two).await?;
     let release = case.release_of(&two).await?;
     for (line, took_s) in step_times(&release).iter().take(2) {

@@ -126,8 +126,12 @@ async fn reported(mut case: Case) -> Result<()> {
     ensure_that!(text_at(&config, "/data/message") == "by hand", "what should only be reported was put back");
     case.edit_sync(json!({"drift": "Revert"})).await?;
     case.wait_good(&one).await?;
-    let config = case.object(Kind::ConfigMap, "shop").await?;
-    ensure_that!(text_at(&config, "/data/message") == "one", "it was not put back when asked to");
+    case.wait("the ConfigMap to be put back", async || {
+        let config = case.object(Kind::ConfigMap, "shop").await?;
+        let message = text_at(&config, "/data/message");
+        Ok(Look::at(message == "one", message.to_owned()))
+    })
+    .await?;
     Ok(())
 }
 
