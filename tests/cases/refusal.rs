@@ -15,6 +15,7 @@ pub fn all() -> Vec<Test> {
         test("a Rollout that names a missing Deployment, Service or route is refused", |case| each(case, missing())),
         test("two Rollouts that claim one Deployment are refused", |case| each(case, two_claims())),
         test("a Rollout spec that breaks a rule of its kind is refused", |case| each(case, against_the_schema())),
+        test("a Rollout that carries a command in Git is refused", |case| each(case, command_in_git())),
         test("two GitSyncs that bring one object: the second is refused", two_syncs),
         test("an object that the API server would not take is refused before anything is written", not_taken),
     ]
@@ -121,6 +122,11 @@ fn two_claims() -> Vec<Wrong> {
         Ok(())
     };
     vec![Wrong { reason: "TwoClaims", names: "second", change: Box::new(second) }]
+}
+
+fn command_in_git() -> Vec<Wrong> {
+    let labelled = json!({"name": "shop", "annotations": {"sluice.dev/promote-full": "0123456789"}});
+    vec![rollout("InvalidRollout", "sluice.dev/promote-full", "/metadata", labelled)]
 }
 
 fn against_the_schema() -> Vec<Wrong> {
